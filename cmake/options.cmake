@@ -1,0 +1,16 @@
+# One interface target with everything that all our code is compiled with.
+add_library(hadal_options INTERFACE)
+target_include_directories(hadal_options INTERFACE ${CMAKE_SOURCE_DIR})
+# -ffp-contract=off: a fused multiply-add rounds once instead of twice, so a compiler that is free to fuse
+# would give other bits on another machine. -fno-math-errno lets sqrt be one instruction; it changes no value.
+target_compile_options(
+  hadal_options INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wnon-virtual-dtor
+                          -ffp-contract=off -fno-math-errno)
+if(HADAL_WERROR)
+  target_compile_options(hadal_options INTERFACE -Werror)
+endif()
+if(HADAL_SANITIZE)
+  target_compile_options(hadal_options INTERFACE -fsanitize=${HADAL_SANITIZE} -fno-omit-frame-pointer
+                                                 -fno-sanitize-recover=all)
+  target_link_options(hadal_options INTERFACE -fsanitize=${HADAL_SANITIZE})
+endif()

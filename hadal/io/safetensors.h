@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hadal/core/mmap_file.h"
+
+namespace hadal::io {
+
+/// Element types of the safetensors format that hadal reads and writes.
+enum class DType : uint8_t { kF32, kF16, kBF16, kF8E4M3, kI8, kU8, kI32, kI64 };
+
+std::string_view to_string(DType dtype);  // "F32", "BF16", "F8_E4M3", ...
+int64_t size_of(DType dtype);
+
+/// One tensor of a file: a typed, shaped window on the mapping. `data` lives as long as the SafetensorsFile.
+struct TensorEntry {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;
+  std::span<const std::byte> data;
+};
+
+/// Largest header that is read (the reference implementation's limit), most tensors and axes in one file.
+inline constexpr int64_t kMaxHeaderBytes = 100'000'000;
+inline constexpr int64_t kMaxTensors = 1'000'000;
+inline constexpr int64_t kMaxRank = 8;
+
+/// Validates a whole file image (8-byte length, JSON header, data) and returns its tensors in the order of their
+/// bytes. `where` (the file name) opens each message. Nothing larger than the header itself justifies is allocated
+/// before the check that justifies it. Throws kCheckpoint.
+std::vector<TensorEntry> parse_safetensors(std::span<const std::byte> file, const std::string& where);
+
+/// A safetensors file, mapped; tensors point into the mapping, nothing is copied.
+class SafetensorsFile {
+ public:
+  explicit SafetensorsFile(const std::string& path);
+  const std::string& path() const { return file_.path(); }
+  const std::vector<TensorEntry>& tensors() const { return tensors_; }
+  const TensorEntry* find(std::string_view name) const;  // null: absent
+
+ private:
+  MmapFile file_;
+  std::vector<TensorEntry> tensors_;
+  std::map<std::string, size_t, std::less<>> index_;
+};
+
+/// Writes `tensors` in the given order (offsets ascending, header padded to 8 bytes with spaces) to a temporary file
+/// beside `path`, fsyncs and renames. Throws kIo.
+void write_safetensors(const std::string& path, std::span<const TensorEntry> tensors,
+                       const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace hadal::io
