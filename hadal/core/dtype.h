@@ -20,7 +20,9 @@ struct f16 {
   uint16_t bits;
 };
 
-inline float to_float(bf16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
+inline float to_float(bf16 x) {
+  return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16);
+}
 
 /// Round to nearest even. NaN stays NaN; a float beyond the largest bf16 becomes infinity.
 inline bf16 to_bf16(float x) {
@@ -30,7 +32,9 @@ inline bf16 to_bf16(float x) {
 }
 
 /// The float32 nearest to x that a bf16 can hold.
-inline float round_to_bf16(float x) { return to_float(to_bf16(x)); }
+inline float round_to_bf16(float x) {
+  return to_float(to_bf16(x));
+}
 
 /// Exact for all codes. The exponent field lands 120 too low in a float32 and one multiplication by a power of
 /// two mends it, subnormals included; only the two NaN codes need a second look.

@@ -40,10 +40,10 @@ std::string to_string(std::span<const int64_t> shape);
 }  // namespace hadal
 
 /// A broken promise between our own functions: always on. Untrusted input has errors of its own kinds instead.
-#define HADAL_CHECK(condition, ...)                                                                  \
-  do {                                                                                               \
-    if (!(condition)) [[unlikely]]                                                                   \
-      ::hadal::check_failed(__FILE__, __LINE__, #condition, ::fmt::format(__VA_ARGS__));             \
+#define HADAL_CHECK(condition, ...)                                                      \
+  do {                                                                                   \
+    if (!(condition)) [[unlikely]]                                                       \
+      ::hadal::check_failed(__FILE__, __LINE__, #condition, ::fmt::format(__VA_ARGS__)); \
   } while (false)
 
 /// The same in hot loops: on in debug and sanitizer builds only.

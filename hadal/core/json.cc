@@ -40,17 +40,22 @@ class StrictCallback {
     switch (event) {
       case json::parse_event_t::object_start:
       case json::parse_event_t::array_start:
-        if (depth >= kMaxJsonDepth) fail(kind_, "{}\n  JSON      nested deeper than {} levels", where_, kMaxJsonDepth);
+        if (depth >= kMaxJsonDepth)
+          fail(kind_, "{}\n  JSON      nested deeper than {} levels", where_, kMaxJsonDepth);
         keys_.emplace_back();
         break;
       case json::parse_event_t::object_end:
-      case json::parse_event_t::array_end: keys_.pop_back(); break;
+      case json::parse_event_t::array_end:
+        keys_.pop_back();
+        break;
       case json::parse_event_t::key:
         if (!keys_.back().insert(value.get<std::string>()).second) {
-          fail(kind_, "{}\n  JSON      key \"{}\" appears twice in one object", where_, value.get<std::string>());
+          fail(kind_, "{}\n  JSON      key \"{}\" appears twice in one object", where_,
+               value.get<std::string>());
         }
         break;
-      case json::parse_event_t::value: break;
+      case json::parse_event_t::value:
+        break;
     }
     return true;
   }
@@ -72,7 +77,8 @@ json parse_json(std::string_view text, const std::string& where, ErrorKind kind)
   } catch (const json::parse_error& e) {
     const Position at = position_of(text, e.byte > 0 ? e.byte - 1 : 0);
     std::string_view reason = e.what();
-    if (const size_t colon = reason.rfind("; "); colon != std::string_view::npos) reason.remove_prefix(colon + 2);
+    if (const size_t colon = reason.rfind("; "); colon != std::string_view::npos)
+      reason.remove_prefix(colon + 2);
     fail(kind, "{}\n  JSON      line {}, column {}: {}", where, at.line, at.column, reason);
   } catch (const json::exception& e) {
     fail(kind, "{}\n  JSON      {}", where, e.what());

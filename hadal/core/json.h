@@ -10,7 +10,8 @@
 
 namespace hadal {
 
-using json = nlohmann::ordered_json;  // insertion order: what a chat template prints with tojson depends on it
+using json =
+    nlohmann::ordered_json;  // insertion order: what a chat template prints with tojson depends on it
 
 /// The deepest nesting that any JSON of ours or a user's is read with: no later walk can then be deep.
 inline constexpr int kMaxJsonDepth = 64;

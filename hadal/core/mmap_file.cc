@@ -59,7 +59,8 @@ void on_sigbus(int /*signal*/, siginfo_t* info, void* /*context*/) {
     if (end == nullptr || address < slot.begin || address >= end) continue;
     write_stderr("hadal: ");
     write_stderr(slot.path.data());
-    write_stderr("\n  cannot be read any more: the file was truncated, or its disk failed, while it was in use\n");
+    write_stderr(
+        "\n  cannot be read any more: the file was truncated, or its disk failed, while it was in use\n");
     _exit(1);
   }
   std::signal(SIGBUS, SIG_DFL);  // not ours: die as usual

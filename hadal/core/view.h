@@ -29,8 +29,7 @@ struct View {
 
   /// View<float> converts to View<const float>.
   operator View<const T, Rank>() const  // NOLINT(google-explicit-constructor): adding const is always right
-    requires(!std::is_const_v<T>)
-  {
+      requires(!std::is_const_v<T>) {
     return {data, shape, stride};
   }
 
@@ -83,7 +82,8 @@ using Cube = View<T, 3>;
 /// [T, H * D] seen as [T, H, D].
 template <class T>
 Cube<T> split_heads(Mat<T> x, int64_t heads) {
-  HADAL_CHECK(heads > 0 && x.shape[1] % heads == 0, "{} columns do not split into {} heads", x.shape[1], heads);
+  HADAL_CHECK(heads > 0 && x.shape[1] % heads == 0, "{} columns do not split into {} heads", x.shape[1],
+              heads);
   const int64_t width = x.shape[1] / heads;
   return {x.data, {x.shape[0], heads, width}, {x.stride[0], width, 1}};
 }

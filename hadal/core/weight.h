@@ -22,7 +22,8 @@ struct Weight {
   const std::byte* data = nullptr;
   const float* scale = nullptr;  // [ceil(stored rows / block_rows), ceil(in_features / block_cols)]
   int64_t block_rows = 0, block_cols = 0;
-  int64_t first_row = 0;  // of the stored tensor; not 0 in a view of some rows, which share their block scales
+  int64_t first_row =
+      0;  // of the stored tensor; not 0 in a view of some rows, which share their block scales
 
   bool empty() const { return data == nullptr; }
   int64_t bytes() const { return out_features * in_features * bytes_per_element(format); }

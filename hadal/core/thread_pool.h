@@ -1,0 +1,63 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace hadal {
+
+/// A fixed set of threads that runs one parallel loop at a time. The calling thread works too. Results must not
+/// depend on which thread runs which piece: loops split output elements and never a reduction.
+class ThreadPool {
+ public:
+  /// num_threads counts the caller; 1 starts no thread at all.
+  explicit ThreadPool(int num_threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int num_threads() const { return static_cast<int>(threads_.size()) + 1; }
+
+  /// Calls body(begin, end) for pieces that cover [0, n), each at most `grain` long (the last may be shorter), from all
+  /// threads; returns when all are done. The first exception stops the handing out of pieces and is rethrown here.
+  /// Not reentrant: body must not call run.
+  void run(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& body);
+
+ private:
+  void work();
+  void take_pieces();
+
+  std::vector<std::thread> threads_;
+  std::mutex mutex_;
+  std::condition_variable start_, done_;
+  int64_t generation_ = 0;  // counts loops; a thread that sees a new value joins in
+  int busy_ = 0;            // threads still inside the current loop
+  bool stopping_ = false;
+
+  // The current loop. Written under the mutex before `generation_` changes.
+  const std::function<void(int64_t, int64_t)>* body_ = nullptr;
+  int64_t n_ = 0, grain_ = 1;
+  std::atomic<int64_t> next_{0};
+  std::exception_ptr error_;
+};
+
+/// body(begin, end) over [0, n) in pieces of at most `grain`. A loop of one piece runs on the caller alone.
+template <class Body>
+void parallel_for(ThreadPool& pool, int64_t n, int64_t grain, const Body& body) {
+  if (n <= 0) return;
+  if (n <= grain || pool.num_threads() == 1) {
+    body(int64_t{0}, n);
+    return;
+  }
+  pool.run(n, grain, body);
+}
+
+/// Cores this process may use: the affinity mask, and the cgroup's CPU quota when it is smaller.
+int usable_cpus();
+
+}  // namespace hadal
