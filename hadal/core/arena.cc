@@ -13,7 +13,7 @@ std::byte* Arena::allocate_bytes(int64_t bytes) {
     used_ = 0;
   }
   if (block_ == blocks_.size()) {
-    const int64_t size = std::max({bytes, kMinBlock, 2 * (blocks_.empty() ? 0 : blocks_.back().size)});
+    const int64_t size = std::max(bytes, kMinBlock);
     auto* data =
         static_cast<std::byte*>(::operator new[](static_cast<size_t>(size), std::align_val_t{kAlignment}));
     blocks_.push_back({std::unique_ptr<std::byte[], AlignedDelete>(data), size});

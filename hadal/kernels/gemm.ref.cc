@@ -1,0 +1,152 @@
+// The matrix products of the reference row. Weights are expanded to FP32 a strip of rows and a block of K at a time,
+// into a buffer that stays in L1, and used from there for all rows of the activations.
+#include <algorithm>
+#include <cstring>
+
+#include "hadal/core/dtype.h"
+#include "hadal/kernels/lanes.h"
+#include "hadal/kernels/ref.h"
+
+namespace hadal::kernels::ref {
+namespace {
+
+constexpr int64_t kStrip = 8;          // weight rows expanded together
+constexpr int64_t kMaxExpanded = 512;  // floats of a row in the buffer; longer blocks go through in pieces
+
+// Dot products of one activation tile (kA rows) with one strip over `length` packed elements. Partial sums of a block
+// that is longer than the buffer are carried in `sums`.
+struct StripSums {
+  float value[kStrip];
+};
+
+template <int kA>
+void strip_dots(const float* a, int64_t lda, const float* expanded, int64_t rows, int64_t length,
+                StripSums* sums) {
+  int64_t j = 0;
+  for (; j + 2 <= rows; j += 2) {
+    float dots[kA][2];
+    dot_tile<kA, 2>(a, lda, expanded + j * kMaxExpanded, kMaxExpanded, length, dots);
+    for (int i = 0; i < kA; ++i) {
+      sums[i].value[j] = dots[i][0];
+      sums[i].value[j + 1] = dots[i][1];
+    }
+  }
+  if (j < rows) {
+    float dots[kA][1];
+    dot_tile<kA, 1>(a, lda, expanded + j * kMaxExpanded, kMaxExpanded, length, dots);
+    for (int i = 0; i < kA; ++i) sums[i].value[j] = dots[i][0];
+  }
+}
+
+// c (+)= sums * scales for one activation row.
+void add_scaled(const GemmArgs& args, int64_t row, int64_t strip, int64_t rows, int64_t block, bool first,
+                const StripSums& sums) {
+  float* c = args.c + row * args.ldc + strip;
+  const int64_t num_blocks = (args.k + args.block - 1) / args.block;
+  const float a_scale = args.a_scale ? args.a_scale[row * num_blocks + block] : 1.0F;
+  for (int64_t j = 0; j < rows; ++j) {
+    float value = sums.value[j];
+    if (args.a_scale) value *= a_scale;
+    if (args.w_scale) {
+      value *= args.w_scale[(args.first_row + strip + j) / args.block_rows * args.w_scale_stride + block];
+    }
+    c[j] = first ? value : c[j] + value;
+  }
+}
+
+}  // namespace
+
+template <Format format>
+void expand(const std::byte* w, int64_t n, float* out) noexcept {
+  if constexpr (format == Format::kF32) {
+    std::memcpy(out, w, static_cast<size_t>(n) * sizeof(float));
+  } else if constexpr (format == Format::kBF16) {
+    const auto* codes = reinterpret_cast<const bf16*>(w);
+    for (int64_t i = 0; i < n; ++i) out[i] = to_float(codes[i]);
+  } else if constexpr (format == Format::kF16) {
+    const auto* codes = reinterpret_cast<const f16*>(w);
+    for (int64_t i = 0; i < n; ++i) out[i] = to_float(codes[i]);
+  } else {
+    // to_float(f8e4m3) without its NaN branch, which keeps the loop vectorisable: NaN codes are refused at load.
+    const auto* codes = reinterpret_cast<const uint8_t*>(w);
+    for (int64_t i = 0; i < n; ++i) {
+      const auto magnitude = std::bit_cast<float>(static_cast<uint32_t>(codes[i] & 0x7fU) << 20) * 0x1p120F;
+      const uint32_t sign = static_cast<uint32_t>(codes[i] & 0x80U) << 24;
+      out[i] = std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) | sign);
+    }
+  }
+}
+
+template <Format format>
+void gemm(const GemmArgs& args) noexcept {
+  alignas(64) float expanded[kStrip * kMaxExpanded];
+  const int64_t element = bytes_per_element(format), block_stride = padded(args.block);
+  for (int64_t strip = 0; strip < args.n; strip += kStrip) {
+    const int64_t rows = std::min(kStrip, args.n - strip);
+    for (int64_t b = 0, begin = 0; begin < args.k; ++b, begin += args.block) {
+      const int64_t block_end = std::min(begin + args.block, args.k);
+      // A block longer than the buffer is added piece by piece; the pieces' borders are fixed, so the order is too.
+      for (int64_t piece = begin; piece < block_end; piece += kMaxExpanded) {
+        const int64_t length = std::min(kMaxExpanded, block_end - piece);
+        for (int64_t j = 0; j < rows; ++j) {
+          float* row = expanded + j * kMaxExpanded;
+          expand<format>(args.w + ((strip + j) * args.k + piece) * element, length, row);
+          std::fill(row + length, row + padded(length), 0.0F);
+        }
+        const float* a = args.a + b * block_stride + (piece - begin);
+        const bool first = piece == 0;
+        int64_t i = 0;
+        for (; i + 2 <= args.m; i += 2) {
+          StripSums sums[2];
+          strip_dots<2>(a + i * args.lda, args.lda, expanded, rows, padded(length), sums);
+          add_scaled(args, i, strip, rows, b, first, sums[0]);
+          add_scaled(args, i + 1, strip, rows, b, first, sums[1]);
+        }
+        if (i < args.m) {
+          StripSums sums[1];
+          strip_dots<1>(a + i * args.lda, args.lda, expanded, rows, padded(length), sums);
+          add_scaled(args, i, strip, rows, b, first, sums[0]);
+        }
+      }
+    }
+  }
+}
+
+template <Format format>
+void gemm_transposed(const GemmTransposedArgs& args) noexcept {
+  alignas(64) float expanded[kMaxExpanded];
+  const int64_t element = bytes_per_element(format);
+  for (int64_t i = 0; i < args.m; ++i) std::fill_n(args.c + i * args.ldc, args.cols, 0.0F);
+  for (int64_t j = 0; j < args.rows; ++j) {
+    const float* scales =
+        args.w_scale ? args.w_scale + (args.first_row + j) / args.block_rows * args.w_scale_stride : nullptr;
+    // A piece never crosses a border between two scales.
+    for (int64_t begin = 0; begin < args.cols;) {
+      int64_t end = std::min(begin + kMaxExpanded, args.cols);
+      if (scales) end = std::min(end, (begin / args.block_cols + 1) * args.block_cols);
+      expand<format>(args.w + (j * args.cols + begin) * element, end - begin, expanded);
+      const float scale = scales ? scales[begin / args.block_cols] : 1.0F;
+      for (int64_t i = 0; i < args.m; ++i) {
+        const float factor = args.a[i * args.lda + j] * scale;
+        float* c = args.c + i * args.ldc + begin;
+        for (int64_t r = 0; r < end - begin; ++r) c[r] += factor * expanded[r];
+      }
+      begin = end;
+    }
+  }
+}
+
+template void expand<Format::kF32>(const std::byte*, int64_t, float*) noexcept;
+template void expand<Format::kBF16>(const std::byte*, int64_t, float*) noexcept;
+template void expand<Format::kF16>(const std::byte*, int64_t, float*) noexcept;
+template void expand<Format::kF8E4M3>(const std::byte*, int64_t, float*) noexcept;
+template void gemm<Format::kF32>(const GemmArgs&) noexcept;
+template void gemm<Format::kBF16>(const GemmArgs&) noexcept;
+template void gemm<Format::kF16>(const GemmArgs&) noexcept;
+template void gemm<Format::kF8E4M3>(const GemmArgs&) noexcept;
+template void gemm_transposed<Format::kF32>(const GemmTransposedArgs&) noexcept;
+template void gemm_transposed<Format::kBF16>(const GemmTransposedArgs&) noexcept;
+template void gemm_transposed<Format::kF16>(const GemmTransposedArgs&) noexcept;
+template void gemm_transposed<Format::kF8E4M3>(const GemmTransposedArgs&) noexcept;
+
+}  // namespace hadal::kernels::ref

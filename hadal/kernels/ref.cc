@@ -1,0 +1,25 @@
+#include "hadal/kernels/ref.h"
+
+namespace hadal::kernels {
+
+const KernelTable& ref_table() {
+  static const KernelTable table = {
+      .isa = "ref",
+      .rmsnorm = ref::rmsnorm,
+      .swiglu = ref::swiglu,
+      .rope = ref::rope,
+      .pack_f32 = ref::pack_f32,
+      .pack_bf16 = ref::pack_bf16,
+      .pack_f8 = ref::pack_f8,
+      .expand = {ref::expand<Format::kF32>, ref::expand<Format::kBF16>, ref::expand<Format::kF16>,
+                 ref::expand<Format::kF8E4M3>},
+      .gemm = {ref::gemm<Format::kF32>, ref::gemm<Format::kBF16>, ref::gemm<Format::kF16>,
+               ref::gemm<Format::kF8E4M3>},
+      .gemm_transposed = {ref::gemm_transposed<Format::kF32>, ref::gemm_transposed<Format::kBF16>,
+                          ref::gemm_transposed<Format::kF16>, ref::gemm_transposed<Format::kF8E4M3>},
+      .attend = ref::attend,
+  };
+  return table;
+}
+
+}  // namespace hadal::kernels
