@@ -1,0 +1,53 @@
+# The front door: `make run` and `make test` install what is missing (apt), configure, build and go. What they do is
+# written in CMakePresets.json and tools/; this file only calls them. `make help` lists the rest.
+#
+#   PRESET=release|debug|clang|asan|tsan   what to build; each has its own folder build/<preset>
+#   TESTS=regex                            which tests `make test` runs; default: all
+#   JOBS=n                                 compilers at once; default: one per core, but 2 GB of memory each
+#   PREFIX=/usr/local, DESTDIR=            where `make install` puts things
+
+PRESET ?= release
+PREFIX ?= /usr/local
+memory_jobs := $(shell awk '/MemAvailable/ { n = int($$2 / 2097152); print n ? n : 1 }' /proc/meminfo 2>/dev/null || echo 2)
+JOBS ?= $(shell printf '%s\n' $$(nproc 2>/dev/null || echo 2) $(memory_jobs) | sort -n | head -n 1)
+
+groups := build $(if $(filter clang,$(PRESET)),clang)
+dir := build/$(PRESET)
+
+.PHONY: run test build lint format bench install clean deps help
+.DEFAULT_GOAL := help
+
+run: build  ## build, then a story from the built-in model
+	build/hadal generate -p "Once upon a time" --max-tokens 160
+
+test: build  ## build, then every test (PRESET=asan, tsan, clang, debug as well)
+	ctest --preset $(PRESET) -j $(JOBS) $(if $(TESTS),-R '$(TESTS)')
+
+build: deps  ## build/<preset> and, for the release preset, build/hadal
+	@cmake --preset $(PRESET) $(CMAKE_FLAGS) >build/configure.log || { cat build/configure.log; exit 1; }
+	@cmake --build --preset $(PRESET) -j $(JOBS)
+	@$(if $(filter release,$(PRESET)),ln -sfn release/cli/hadal build/hadal,true)
+
+deps:
+	@mkdir -p build
+	@tools/install_deps.sh $(groups)
+
+lint: deps  ## clang-format, clang-tidy, cargo fmt, clippy, shellcheck; changes nothing
+	@tools/install_deps.sh lint
+	@tools/lint.sh
+
+format: deps  ## rewrite the sources as clang-format and cargo fmt want them
+	@tools/install_deps.sh lint
+	@tools/lint.sh --fix
+
+bench: build  ## the micro-benchmarks of bench/
+	@for bench in $(dir)/bench/*_bench; do echo "== $$bench"; "$$bench" || exit 1; done
+
+install: build  ## the binary and its built-in model, under PREFIX
+	cmake --install $(dir) --prefix "$(PREFIX)"
+
+clean:  ## everything that was built
+	rm -rf build
+
+help:
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1  \2/p' $(MAKEFILE_LIST) | awk '{ printf "  %s %-8s", $$1, $$2; $$1 = $$2 = ""; print }'

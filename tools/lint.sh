@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Format, lint and naming rules: .clang-format, .clang-tidy, cargo fmt, clippy, shellcheck, python syntax. Changes
+# nothing; with --fix it rewrites what the formatters can. clang-tidy remembers the files that were clean
+# (build/lint), so that only what changed since, or everything after a header changed, is looked at again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PATH="$(tools/find_cargo.sh):$PATH"
+jobs=${JOBS:-$(nproc)}
+crate=(--manifest-path bridge/Cargo.toml)
+
+mapfile -t sources < <(find hadal cli tests fuzz bench bridge/include -name '*.cc' -o -name '*.h' | sort)
+if [ "${1:-}" = --fix ]; then
+  clang-format -i "${sources[@]}"
+  cargo fmt "${crate[@]}"
+  exit 0
+fi
+
+step() { echo "== $*"; }
+
+step "clang-format (${#sources[@]} files)"
+clang-format --dry-run -Werror "${sources[@]}"
+
+step "python"
+python3 - tools tests <<'EOF'
+import pathlib, sys
+for folder in sys.argv[1:]:
+    for file in sorted(pathlib.Path(folder).rglob("*.py")):
+        compile(file.read_text(encoding="utf-8"), str(file), "exec")
+EOF
+
+step "shellcheck"
+shellcheck tools/*.sh .ci/run
+
+step "cargo fmt"
+cargo fmt "${crate[@]}" -- --check
+if cargo clippy --version >/dev/null 2>&1; then
+  step "clippy"
+  CARGO_TARGET_DIR=build/bridge cargo clippy "${crate[@]}" --release --locked --quiet --all-targets -- -D warnings
+else
+  step "clippy: not with this cargo, left out"
+fi
+
+step "clang-tidy"
+[ -f build/release/compile_commands.json ] || cmake --preset release >/dev/null
+mkdir -p build/lint
+headers=$(find hadal bridge/include -name '*.h' -print0 | sort -z | xargs -0 cat .clang-tidy | sha256sum | cut -c1-16)
+tidy() {
+  local mark
+  mark=build/lint/$({ echo "$1 $2" && cat "$2"; } | sha256sum | cut -c1-32)
+  [ -e "$mark" ] && return
+  clang-tidy --quiet -p build/release "$2" 2> >(grep -v ' warnings\? generated\.$' >&2) && touch "$mark"
+}
+export -f tidy
+printf '%s\n' "${sources[@]}" | grep '\.cc$' |
+  xargs -P "$jobs" -I{} bash -c 'tidy "$1" "$2"' _ "$headers" {}
+echo "lint: clean"
