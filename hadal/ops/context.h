@@ -1,0 +1,23 @@
+#pragma once
+
+#include "hadal/core/arena.h"
+#include "hadal/core/thread_pool.h"
+
+namespace hadal::ops {
+
+/// How activations enter a matrix product. Everything between products is FP32.
+struct Precision {
+  bool f32 = false;  // --dtype float32: not rounded at all; else BF16, rounded once
+  bool f8_activations =
+      false;           // --activation-format fp8: E4M3 per token and K block, for FP8 weights only (W8A8)
+  bool ue8m0 = false;  // W8A8 scales are powers of two (the checkpoint's scale_fmt)
+};
+
+/// What every op needs and no op owns.
+struct Context {
+  ThreadPool& pool;
+  Arena& scratch;
+  Precision precision;
+};
+
+}  // namespace hadal::ops

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <span>
+
+#include "hadal/core/view.h"
+#include "hadal/core/weight.h"
+#include "hadal/ops/context.h"
+
+namespace hadal::ops {
+
+/// y = x W^T, x: [T, in_features], y: [T, out_features]. The one place where activations are rounded and where a
+/// weight's format is looked at: to BF16 for BF16 and FP8 weights, to E4M3 for FP8 weights under W8A8, and not at all
+/// for F32 and F16 weights or under Precision::f32.
+void linear(Context& ctx, Mat<const float> x, const Weight& w, Mat<float> y);
+
+/// The same without any rounding of x, whatever the context says: the router's product (docs/model.md#router).
+void linear_f32(Context& ctx, Mat<const float> x, const Weight& w, Mat<float> y);
+
+/// Rows of x through the experts that want them. Pair p (of P) is row `token_of[p]` of x through expert e, where
+/// expert_start[e] <= p < expert_start[e + 1]; its result is row p of y. x: [T, in], y: [P, out].
+void expert_linear(Context& ctx, Mat<const float> x, std::span<const int32_t> token_of,
+                   std::span<const int32_t> expert_start, std::span<const Weight> experts, Mat<float> y);
+
+/// Per head, y[t, h] = x[t, h] W_h with W_h = rows [h * rows_per_head, + in) of w: x: [T, H, in], y: [T, H, w.in_features].
+/// This is the weight's other side: W^UK folded into the query.
+void head_linear_transposed(Context& ctx, Cube<const float> x, const Weight& w, int64_t rows_per_head,
+                            Cube<float> y);
+
+/// Per head, y[t, h] = x[t, h] W_h^T with W_h = rows [h * rows_per_head + first_row, + out) of w.
+/// x: [T, H, w.in_features], y: [T, H, out].
+void head_linear(Context& ctx, Cube<const float> x, const Weight& w, int64_t rows_per_head, int64_t first_row,
+                 Cube<float> y);
+
+/// Rows of an embedding table as floats: y[t] = table[ids[t]]. The caller has checked the ids.
+void embed(Context& ctx, std::span<const int32_t> ids, const Weight& table, Mat<float> y);
+
+}  // namespace hadal::ops
