@@ -18,7 +18,8 @@ enum class DType : uint8_t { kF32, kF16, kBF16, kF8E4M3, kI8, kU8, kI32, kI64 };
 std::string_view to_string(DType dtype);  // "F32", "BF16", "F8_E4M3", ...
 int64_t size_of(DType dtype);
 
-/// One tensor of a file: a typed, shaped window on the mapping. `data` lives as long as the SafetensorsFile.
+/// One tensor of a file: a typed, shaped window on the mapping. `data` lives as long as the SafetensorsFile. The
+/// format promises no alignment: the header may have any length, and a tensor begins where the last one ends.
 struct TensorEntry {
   std::string name;
   DType dtype = DType::kF32;
