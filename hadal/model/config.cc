@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <span>
 
 #include <nlohmann/json.hpp>
 
@@ -60,6 +61,13 @@ constexpr FixedKey kFixedKeys[] = {
     {"per_layer_config", "{}", "layers with settings of their own are not implemented"},
 };
 
+// The same inside rope_scaling and rope_parameters, for what transformers knows beside DeepSeek's own keys.
+constexpr FixedKey kFixedRopeKeys[] = {
+    {"partial_rotary_factor", "1.0", "qk_rope_head_dim says how much of a head turns"},
+    {"attention_factor", "null", "the family derives it from mscale and mscale_all_dim"},
+    {"truncate", "true", "the official code rounds YaRN's correction range"},
+};
+
 // The keys of DeepSeek Sparse Attention, which V3.2 adds to a model that otherwise looks like V3.
 constexpr const char* kSparseAttentionKeys[] = {"index_topk", "index_n_heads", "index_head_dim",
                                                 "index_topk_freq", "indexer_types"};
@@ -87,11 +95,14 @@ void check_identity(JsonFields& in, ModelConfig& c) {
     in.refuse("architectures", fmt::format("[\"{}\"]", expected));
 }
 
-void check_fixed(JsonFields& in) {
-  for (const FixedKey& fixed : kFixedKeys) {
+void check_fixed(JsonFields& in, std::span<const FixedKey> keys) {
+  for (const FixedKey& fixed : keys) {
     const json* value = in.find_value(fixed.key);
     if (value && *value != json::parse(fixed.value)) in.refuse(fixed.key, fixed.value, fixed.why);
   }
+}
+
+void check_dtype(JsonFields& in) {
   for (const char* key : {"torch_dtype", "dtype"}) {
     const auto dtype = in.optional_text(key);
     if (dtype && !contains({"bfloat16", "float16", "float32", "float8_e4m3fn"}, *dtype)) {
@@ -218,6 +229,7 @@ void parse_rope_object(const json& object, const std::string& where, const std::
   if (rope_type && old_type && *rope_type != *old_type)
     in.refuse("type", fmt::format("rope_type's \"{}\"", *rope_type));
   const std::string type = rope_type.value_or(old_type.value_or("default"));
+  check_fixed(in, kFixedRopeKeys);
   if (in.find_value("rope_theta")) theta = in.number("rope_theta", kRopeTheta);
   if (type == "yarn") {
     c.rope_scaling = parse_yarn(in);
@@ -260,7 +272,8 @@ QuantizationConfig parse_quantization(const json& object, const std::string& whe
   const std::string scale_fmt = in.optional_text("scale_fmt").value_or("float");
   if (!contains({"ue8m0", "float"}, scale_fmt)) in.refuse("scale_fmt", "\"ue8m0\" or \"float\"");
   q.ue8m0 = scale_fmt == "ue8m0";
-  in.find("modules_to_not_convert");  // harmless: each tensor says by itself whether it is FP8
+  // Harmless: each tensor says by itself whether it is FP8.
+  for (const char* key : {"modules_to_not_convert", "ignored_layers", "dequantize"}) in.find(key);
   for (const std::string& key : in.unread())
     in.refuse(key, "no such key", "it is not a key of DeepSeek's FP8");
   return q;
@@ -304,7 +317,8 @@ ModelConfig parse_config(const json& config, const std::string& where) {
   ModelConfig c;
   check_identity(in, c);
   const Defaults& defaults = c.model_type == "deepseek_v2" ? kV2Defaults : kV3Defaults;
-  check_fixed(in);
+  check_fixed(in, kFixedKeys);
+  check_dtype(in);
   parse_sizes(in, defaults, c);
   parse_attention(in, c);
   parse_experts(in, defaults, c);
