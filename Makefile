@@ -11,6 +11,8 @@ PREFIX ?= /usr/local
 memory_jobs := $(shell awk '/MemAvailable/ { n = int($$2 / 2097152); print n ? n : 1 }' /proc/meminfo 2>/dev/null || echo 2)
 JOBS ?= $(shell printf '%s\n' $$(nproc 2>/dev/null || echo 2) $(memory_jobs) | sort -n | head -n 1)
 
+export CARGO_BUILD_JOBS ?= $(JOBS)
+
 groups := build $(if $(filter clang,$(PRESET)),clang)
 dir := build/$(PRESET)
 

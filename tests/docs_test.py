@@ -9,7 +9,8 @@
 * links and anchors lead somewhere, also those from comments in the code (docs/model.md#yarn)
 * a table row with a source file and a function() names a function of that file
 * docs/architecture.md quotes the layer table of tools/check_layers.py
-* every kind of golden checkpoint is read by a test
+* docs/formats.md names every key that hadal/model/config.cc reads
+* every golden checkpoint is read by a test
 """
 import functools
 import pathlib
@@ -166,6 +167,14 @@ def check_layer_table() -> list[str]:
     return []
 
 
+def check_config_keys() -> list[str]:
+    code = (ROOT / "hadal/model/config.cc").read_text(encoding="utf-8")
+    page = (ROOT / "docs/formats.md").read_text(encoding="utf-8")
+    keys = set(re.findall(r'\b(?:in\.\w+|check_derived|integer_or_none)\((?:in, )?"([a-z_0-9]+)"', code))
+    keys |= set(re.findall(r'^    \{"([a-z_]+)", ', code, re.MULTILINE))  # kFixedKeys
+    return [f"docs/formats.md: config.json's {key} is missing" for key in sorted(keys) if f"`{key}`" not in page]
+
+
 def check_goldens_are_read() -> list[str]:
     tests = "".join(f.read_text(encoding="utf-8") for f in [*ROOT.glob("tests/*.cc"), *ROOT.glob("hadal/*/*_test.cc")])
     cases = [folder.name for folder in (ROOT / "tests/golden").iterdir() if folder.is_dir()]
@@ -178,6 +187,7 @@ if __name__ == "__main__":
         *check_links(),
         *check_functions(),
         *check_layer_table(),
+        *check_config_keys(),
         *check_goldens_are_read(),
         *check_commands(hadal),
         *run_blocks(hadal),
