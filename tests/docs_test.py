@@ -10,6 +10,7 @@
 * a table row with a source file and a function() names a function of that file
 * docs/architecture.md quotes the layer table of tools/check_layers.py
 * docs/formats.md names every key that hadal/model/config.cc reads
+* docs/dependencies.md names every package of tools/install_deps.sh and every crate with its version
 * every golden checkpoint is read by a test
 """
 import functools
@@ -142,19 +143,25 @@ def check_links() -> list[str]:
     return problems
 
 
+def find_source(path: str) -> pathlib.Path | None:
+    return next((ROOT / top / path for top in ("", "hadal") if (ROOT / top / path).is_file()), None)
+
+
 def check_functions() -> list[str]:
     problems = []
-    row = re.compile(r"^\|.*`([\w/.-]+\.(?:cc|h|rs|py))`.*$", re.MULTILINE)
+    token = re.compile(r"`(?:([\w/.-]+\.(?:cc|h|rs|py))|([\w:~]+)\(\))`")
     for page in PAGES:
-        for match in row.finditer(page.read_text(encoding="utf-8")):
-            file = next((ROOT / top / match[1] for top in ("", "hadal") if (ROOT / top / match[1]).is_file()), None)
-            if file is None:
-                problems.append(f"{name_of(page)}: no file {match[1]}")
-                continue
-            code = re.sub(r"^\s*//.*$", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
-            for function in re.findall(r"`([\w:~]+)\(\)`", match[0]):
-                if not re.search(rf"\b{function.split('::')[-1]}\s*(<[^>]*>)?\(", code):
-                    problems.append(f"{name_of(page)}: {match[1]} has no {function}()")
+        for row in re.findall(r"^\|.*$", page.read_text(encoding="utf-8"), re.MULTILINE):
+            path, code = "", ""
+            for named_path, function in token.findall(row):
+                if named_path:
+                    path, file = named_path, find_source(named_path)
+                    if file is None:
+                        problems.append(f"{name_of(page)}: no file {path}")
+                    text = file.read_text(encoding="utf-8") if file else ""
+                    code = re.sub(r"^\s*//.*$", "", text, flags=re.MULTILINE)
+                elif path and not re.search(rf"\b{function.split('::')[-1]}\s*(<[^>]*>)?\(", code):
+                    problems.append(f"{name_of(page)}: {path} has no {function}()")
     return problems
 
 
@@ -175,6 +182,18 @@ def check_config_keys() -> list[str]:
     return [f"docs/formats.md: config.json's {key} is missing" for key in sorted(keys) if f"`{key}`" not in page]
 
 
+def check_dependencies() -> list[str]:
+    page = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
+    script = (ROOT / "tools/install_deps.sh").read_text(encoding="utf-8")
+    packages = " ".join(re.findall(r"packages\+=\(([^)]*)\)", script)).split()
+    crates = re.findall(r'^([\w-]+) = (?:\{ version = )?"=([\d.]+)"', (ROOT / "bridge/Cargo.toml").read_text(), re.MULTILINE)
+    missing = [package for package in packages if f"`{package}`" not in page]
+    for crate, version in crates:
+        if not re.search(rf"^\|.*`{crate}`.*\| {re.escape(version)} \|", page, re.MULTILINE):
+            missing.append(f"{crate} {version}")
+    return [f"docs/dependencies.md: {name} is missing" for name in missing]
+
+
 def check_goldens_are_read() -> list[str]:
     tests = "".join(f.read_text(encoding="utf-8") for f in [*ROOT.glob("tests/*.cc"), *ROOT.glob("hadal/*/*_test.cc")])
     cases = [folder.name for folder in (ROOT / "tests/golden").iterdir() if folder.is_dir()]
@@ -188,6 +207,7 @@ if __name__ == "__main__":
         *check_functions(),
         *check_layer_table(),
         *check_config_keys(),
+        *check_dependencies(),
         *check_goldens_are_read(),
         *check_commands(hadal),
         *run_blocks(hadal),
