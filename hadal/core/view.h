@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <type_traits>
@@ -93,6 +94,17 @@ template <class T>
 Mat<T> flatten_heads(Cube<T> x) {
   HADAL_CHECK(x.stride[1] == x.shape[2], "heads are {} apart and {} wide", x.stride[1], x.shape[2]);
   return {x.data, {x.shape[0], x.shape[1] * x.shape[2]}, {x.stride[0], 1}};
+}
+
+/// to = from, element by element, whatever the strides. The shapes are the same.
+template <class T, int Rank>
+void copy(View<T, Rank> from, View<std::remove_const_t<T>, Rank> to) {
+  HADAL_CHECK(from.shape == to.shape, "copy: {} to {}", to_string(from.shape), to_string(to.shape));
+  if constexpr (Rank == 1) {
+    std::copy_n(from.data, from.shape[0], to.data);
+  } else {
+    for (int64_t i = 0; i < from.shape[0]; ++i) copy(from[i], to[i]);
+  }
 }
 
 /// Owns what its views show. Zero-initialised.

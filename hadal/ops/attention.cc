@@ -197,12 +197,12 @@ void attend_expanded_chunk(Context& ctx, Cube<const float> q, const ExpandedChun
 
 }  // namespace
 
-void append(Context& ctx, LayerCache cache, const Batch& batch, Mat<const float> kv) {
-  HADAL_CHECK(kv.shape[0] == batch.num_tokens() && kv.shape[1] == cache.width,
-              "append: {} into a cache {} wide", to_string(kv.shape), cache.width);
+void append(Context& ctx, LayerCache cache, std::span<const int32_t> slots, Mat<const float> kv) {
+  HADAL_CHECK(kv.shape[0] == static_cast<int64_t>(slots.size()) && kv.shape[1] == cache.width,
+              "append: {} to {} slots of a cache {} wide", to_string(kv.shape), slots.size(), cache.width);
   parallel_for(ctx.pool, kv.shape[0], 16, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
-      std::byte* to = cache.token(batch.slots[static_cast<size_t>(t)]);
+      std::byte* to = cache.token(slots[static_cast<size_t>(t)]);
       if (cache.format == Format::kF32) {
         std::copy_n(kv[t].data, cache.width, reinterpret_cast<float*>(to));
       } else {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <span>
+
 #include "hadal/core/view.h"
 #include "hadal/core/weight.h"
 #include "hadal/ops/batch.h"
@@ -7,9 +9,9 @@
 
 namespace hadal::ops {
 
-/// Writes the batch's latents (kv: [T, kv_lora_rank + qk_rope_head_dim], normed latent | rotated key) to their slots,
-/// rounded once if the cache is BF16.
-void append(Context& ctx, LayerCache cache, const Batch& batch, Mat<const float> kv);
+/// Writes latents (kv: [T, kv_lora_rank + qk_rope_head_dim], normed latent | rotated key) to their slots ([T]), rounded
+/// once if the cache is BF16.
+void append(Context& ctx, LayerCache cache, std::span<const int32_t> slots, Mat<const float> kv);
 
 /// Attention in the latent space, where all heads share keys (the whole latent row) and values (its first R numbers).
 /// For the first num_decode_tokens() rows of the batch. q: [Td, H, R + P]; out: [Td, H, R].

@@ -117,6 +117,14 @@ void linear_f32(Context& ctx, Mat<const float> x, const Weight& w, Mat<float> y)
   linear_packed(ctx, x, w, y, Packing::kF32);
 }
 
+void linear_rows(Context& ctx, Mat<const float> x, std::span<const int32_t> rows, const Weight& w,
+                 Mat<float> y) {
+  const auto frame = ctx.scratch.frame();
+  const auto chosen = ctx.scratch.mat<float>(y.shape[0], x.shape[1]);
+  for (int64_t i = 0; i < y.shape[0]; ++i) copy(x[rows[static_cast<size_t>(i)]], chosen[i]);
+  linear(ctx, chosen, w, y);
+}
+
 void expert_linear(Context& ctx, Mat<const float> x, std::span<const int32_t> token_of,
                    std::span<const int32_t> expert_start, std::span<const Weight> experts, Mat<float> y) {
   HADAL_CHECK(expert_start.size() == experts.size() + 1, "expert_linear: {} starts for {} experts",

@@ -16,6 +16,10 @@ void linear(Context& ctx, Mat<const float> x, const Weight& w, Mat<float> y);
 /// The same without any rounding of x, whatever the context says: the router's product (docs/model.md#router).
 void linear_f32(Context& ctx, Mat<const float> x, const Weight& w, Mat<float> y);
 
+/// y[i] = x[rows[i]] W^T: the head, which only some positions need. y: [rows, out_features].
+void linear_rows(Context& ctx, Mat<const float> x, std::span<const int32_t> rows, const Weight& w,
+                 Mat<float> y);
+
 /// Rows of x through the experts that want them. Pair p (of P) is row `token_of[p]` of x through expert e, where
 /// expert_start[e] <= p < expert_start[e + 1]; its result is row p of y. x: [T, in], y: [P, out].
 void expert_linear(Context& ctx, Mat<const float> x, std::span<const int32_t> token_of,

@@ -1,0 +1,136 @@
+#include "hadal/model/moe.h"
+
+#include <algorithm>
+
+#include "hadal/ops/activation.h"
+#include "hadal/ops/gate.h"
+#include "hadal/ops/linear.h"
+
+namespace hadal::model {
+namespace {
+
+// Tokens that go through the experts together: enough that an expert sees several rows for each time its weights are
+// read (512 x 8 / 256 = 16 on V3), few enough that the rows of all pairs stay around 100 MB on V3.
+constexpr int64_t kTokensAtOnce = 512;
+
+ops::GateRule gate_rule(const ModelConfig& c) {
+  ops::GateRule rule;
+  rule.score = c.scoring_func == ScoringFunc::kSoftmax ? ops::GateRule::Score::kSoftmax
+                                                       : ops::GateRule::Score::kSigmoid;
+  switch (c.topk_method) {
+    case TopkMethod::kGreedy:
+      rule.select = ops::GateRule::Select::kGreedy;
+      break;
+    case TopkMethod::kGroupLimitedGreedy:
+      rule.select = ops::GateRule::Select::kGroupLimited;
+      break;
+    case TopkMethod::kNoauxTc:
+      rule.select = ops::GateRule::Select::kBiasedGroups;
+      break;
+  }
+  rule.experts_per_token = c.num_experts_per_tok;
+  rule.num_groups = c.n_group;
+  rule.top_groups = c.topk_group;
+  rule.normalize = c.norm_topk_prob;
+  rule.scaling = c.routed_scaling_factor;
+  return rule;
+}
+
+// The chosen (token, slot) pairs, sorted by expert and within one by token.
+struct Pairs {
+  std::span<int32_t> token_of;      // [P] row of x
+  std::span<int32_t> pair_of;       // [T * K] where pair (token, slot) went
+  std::span<int32_t> expert_start;  // [E + 1]
+};
+
+Pairs sort_by_expert(ops::Context& ctx, Mat<const int32_t> ids, int64_t experts) {
+  const int64_t tokens = ids.shape[0], slots = ids.shape[1];
+  const auto vec = [&](int64_t n) {
+    const auto v = ctx.scratch.vec<int32_t>(n);
+    return std::span<int32_t>(v.data, static_cast<size_t>(n));
+  };
+  const Pairs pairs{vec(tokens * slots), vec(tokens * slots), vec(experts + 1)};
+  std::ranges::fill(pairs.expert_start, 0);
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t s = 0; s < slots; ++s) ++pairs.expert_start[static_cast<size_t>(ids[t][s]) + 1];
+  }
+  for (size_t e = 1; e < pairs.expert_start.size(); ++e) pairs.expert_start[e] += pairs.expert_start[e - 1];
+  const auto next = vec(experts);
+  std::copy_n(pairs.expert_start.begin(), experts, next.begin());
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t s = 0; s < slots; ++s) {
+      const int32_t pair = next[static_cast<size_t>(ids[t][s])]++;
+      pairs.token_of[static_cast<size_t>(pair)] = static_cast<int32_t>(t);
+      pairs.pair_of[static_cast<size_t>(t * slots + s)] = pair;
+    }
+  }
+  return pairs;
+}
+
+// y[t] = sum over slots, in slot order, of weight * out[pair]; so a token's sum never depends on its neighbours.
+void combine(ops::Context& ctx, const Pairs& pairs, Mat<const float> weights, Mat<const float> out,
+             Mat<float> y) {
+  const int64_t slots = weights.shape[1];
+  parallel_for(ctx.pool, y.shape[0], 4, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      float* sum = y[t].data;
+      std::fill_n(sum, y.shape[1], 0.0F);
+      for (int64_t s = 0; s < slots; ++s) {
+        const float weight = weights[t][s];
+        const float* expert = out[pairs.pair_of[static_cast<size_t>(t * slots + s)]].data;
+        for (int64_t i = 0; i < y.shape[1]; ++i) sum[i] += weight * expert[i];
+      }
+    }
+  });
+}
+
+void routed_experts(ops::Context& ctx, const MoeWeights& w, const ModelConfig& c, Mat<const float> x,
+                    const Routes& routes, Mat<float> y) {
+  const auto frame = ctx.scratch.frame();
+  const Pairs pairs = sort_by_expert(ctx, routes.ids, c.n_routed_experts);
+  const auto P = static_cast<int64_t>(pairs.token_of.size());
+  const auto up = ctx.scratch.mat<float>(P, c.moe_intermediate_size);
+  const auto hidden = ctx.scratch.mat<float>(P, c.moe_intermediate_size);
+  const auto out = ctx.scratch.mat<float>(P, c.hidden_size);
+  ops::expert_linear(ctx, x, pairs.token_of, pairs.expert_start, w.gate_proj, hidden);
+  ops::expert_linear(ctx, x, pairs.token_of, pairs.expert_start, w.up_proj, up);
+  ops::swiglu(ctx, hidden, up, hidden);
+  const auto own_row = ctx.scratch.vec<int32_t>(P);  // from here on pair p reads row p
+  for (int64_t p = 0; p < P; ++p) own_row[p] = static_cast<int32_t>(p);
+  ops::expert_linear(ctx, hidden, {own_row.data, static_cast<size_t>(P)}, pairs.expert_start, w.down_proj,
+                     out);
+  combine(ctx, pairs, routes.weights, out, y);
+}
+
+}  // namespace
+
+void mlp_forward(ops::Context& ctx, const MlpWeights& w, Mat<const float> x, Mat<float> y) {
+  const auto frame = ctx.scratch.frame();
+  const auto hidden = ctx.scratch.mat<float>(x.shape[0], w.gate_proj.out_features);
+  const auto up = ctx.scratch.mat<float>(x.shape[0], w.up_proj.out_features);
+  ops::linear(ctx, x, w.gate_proj, hidden);
+  ops::linear(ctx, x, w.up_proj, up);
+  ops::swiglu(ctx, hidden, up, hidden);
+  ops::linear(ctx, hidden, w.down_proj, y);
+}
+
+void moe_forward(ops::Context& ctx, const MoeWeights& w, const ModelConfig& c, Mat<const float> x,
+                 const Routes& routes, Mat<float> y) {
+  for (int64_t first = 0; first < x.shape[0]; first += kTokensAtOnce) {
+    const int64_t T = std::min(kTokensAtOnce, x.shape[0] - first);
+    const auto frame = ctx.scratch.frame();
+    const auto tokens = x.rows(first, T);
+    const Routes chosen{routes.ids.rows(first, T), routes.weights.rows(first, T)};
+    const auto logits = ctx.scratch.mat<float>(T, c.n_routed_experts);
+    ops::linear_f32(ctx, tokens, w.gate, logits);  // FP32: BF16 here would flip experts in near-ties
+    ops::gate(ctx, logits, w.e_score_correction_bias.view(), gate_rule(c), chosen.ids,
+              chosen.weights);  // eqs. 13-16
+    routed_experts(ctx, w, c, tokens, chosen, y.rows(first, T));
+    if (w.shared_experts.gate_proj.empty()) continue;
+    const auto shared = ctx.scratch.mat<float>(T, c.hidden_size);
+    mlp_forward(ctx, w.shared_experts, tokens, shared);
+    ops::add(ctx, shared, y.rows(first, T));  // eq. 12
+  }
+}
+
+}  // namespace hadal::model
