@@ -11,7 +11,9 @@ void rmsnorm(const float* x, int64_t ldx, const float* weight, float* y, int64_t
   for (int64_t r = 0; r < rows; ++r, x += ldx, y += ldy) {
     double sum_sq = 0.0;
     for (int64_t i = 0; i < n; ++i) sum_sq += double{x[i]} * x[i];
-    const auto scale = static_cast<float>(1.0 / std::sqrt(sum_sq / static_cast<double>(n) + eps));
+    // From the mean on in FP32, as every implementation has it: the last bit decides ties of W8A8 roundings.
+    const float scale =
+        1.0F / std::sqrt(static_cast<float>(sum_sq / static_cast<double>(n)) + static_cast<float>(eps));
     for (int64_t i = 0; i < n; ++i) y[i] = x[i] * scale * weight[i];
   }
 }
