@@ -17,6 +17,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kIndexName = "model.safetensors.index.json";
 constexpr const char* kSingleName = "model.safetensors";
+constexpr std::string_view kSuffix = ".safetensors";
 
 // What weight_map says; empty without an index.
 struct ShardList {
@@ -32,10 +33,20 @@ std::set<std::string> list_safetensors(const std::string& folder) {
   fs::directory_iterator entry(folder, error);
   for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
     std::string name = entry->path().filename().string();
-    if (name.ends_with(".safetensors")) names.insert(std::move(name));
+    if (name.ends_with(kSuffix)) names.insert(std::move(name));
   }
   if (error) fail(ErrorKind::kIo, "{}\n  cannot be read: {}", folder, error.message());
   return names;
+}
+
+// model-00002-of-000163.safetensors, but not model-00001-of-000001.safetensors.
+bool is_one_of_several(std::string_view name) {
+  name.remove_suffix(kSuffix.size());
+  const size_t of = name.rfind("-of-");
+  if (of == std::string_view::npos) return false;
+  std::string_view count = name.substr(of + 4);
+  count.remove_prefix(std::min(count.find_first_not_of('0'), count.size()));
+  return count != "1" && count.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
 ShardList read_index(const std::string& folder, const std::string& index_path) {
@@ -64,12 +75,8 @@ ShardList read_unindexed(const std::string& folder, const std::string& index_pat
          "  hint      hadal reads weights in the safetensors format only (no .bin, .pt or .gguf)",
          folder, kIndexName, kSingleName);
   }
-  // "-of-" marks one shard of several, unless it is the only one.
   const std::string& first = *names.begin();
-  const bool is_whole = first.find("-of-") == std::string::npos ||
-                        first.ends_with("-00001-of-00001.safetensors") ||
-                        first.ends_with("-00001-of-000001.safetensors");
-  if (names.size() == 1 && is_whole) return {.file_names = names};
+  if (names.size() == 1 && !is_one_of_several(first)) return {.file_names = names};
   fail(ErrorKind::kCheckpoint,
        "{}\n  expected  this file, which says what tensor is in which shard\n"
        "  found     {} *.safetensors file(s) without it, the first {}\n  hint      is the download complete?",
