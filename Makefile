@@ -27,6 +27,7 @@ test: build  ## build, then every test (PRESET=asan, tsan, clang, debug as well)
 
 build: deps  ## build/<preset> and, for the release preset, build/hadal
 	@cmake --preset $(PRESET) $(CMAKE_FLAGS) >build/configure.log || { cat build/configure.log; exit 1; }
+	@cmake --build --preset $(PRESET) --target hadal_bridge_build
 	@cmake --build --preset $(PRESET) -j $(JOBS)
 	@$(if $(filter release,$(PRESET)),ln -sfn release/cli/hadal build/hadal,true)
 
