@@ -5,9 +5,6 @@
 #include <limits>
 #include <optional>
 
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include "hadal/core/error.h"
 
 namespace hadal {
@@ -44,18 +41,11 @@ int64_t cgroup_left() {
   return std::max<int64_t>(0, *limit - *used + droppable);
 }
 
-int64_t address_space_left() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kUnlimited;
-  const int64_t used = read_number("/proc/self/statm").value_or(0) * sysconf(_SC_PAGESIZE);
-  return std::max<int64_t>(0, static_cast<int64_t>(limit.rlim_cur) - used);
-}
-
 }  // namespace
 
 int64_t available_memory_bytes() {
   const auto kib = read_field("/proc/meminfo", "MemAvailable:");
-  return std::min({kib ? *kib * 1024 : kUnlimited, cgroup_left(), address_space_left()});
+  return std::min(kib ? *kib * 1024 : kUnlimited, cgroup_left());
 }
 
 void check_memory(std::span<const MemoryNeed> needs, int64_t available) {

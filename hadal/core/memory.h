@@ -12,8 +12,9 @@ struct MemoryNeed {
   int64_t bytes = 0;
 };
 
-/// Memory that this process may still take, pages of files that can be dropped included: the smaller of the machine's
-/// MemAvailable, what the cgroup leaves, and RLIMIT_AS. INT64_MAX where none of them can be read.
+/// Memory that this process may still take: the smaller of the machine's MemAvailable and what the cgroup leaves. Pages of
+/// files that can be dropped count as available, so mapped weights are a need before and after they have been read.
+/// INT64_MAX where neither can be read.
 int64_t available_memory_bytes();
 
 /// Throws kCapacity, with every number, when the needs exceed `available`.

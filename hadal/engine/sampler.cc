@@ -1,0 +1,186 @@
+#include "hadal/engine/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <set>
+
+#include "hadal/core/error.h"
+#include "hadal/core/rng.h"
+
+namespace hadal::engine {
+namespace {
+
+constexpr float kForbidden = -std::numeric_limits<float>::infinity();
+
+bool more_probable(const TokenLogprob& a, const TokenLogprob& b) {
+  return a.logprob != b.logprob ? a.logprob > b.logprob : a.token < b.token;
+}
+
+double log_sum_exp(std::span<const float> logits) {
+  const float largest = *std::ranges::max_element(logits);
+  double sum = 0.0;
+  for (const float logit : logits) sum += std::exp(double{logit} - largest);
+  return largest + std::log(sum);
+}
+
+int32_t largest_logit(std::span<const float> logits) {
+  return static_cast<int32_t>(std::ranges::max_element(logits) - logits.begin());  // the first of equals
+}
+
+void check_logits(std::span<const float> logits) {
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (!std::isnan(logits[i])) continue;
+    fail(ErrorKind::kInternal, "logits\n  token id  {}\n  expected  a number\n  found     NaN", i);
+  }
+}
+
+void add_logprobs(std::span<const float> logits, const Sampling& sampling, Sampled& sampled) {
+  const double norm = log_sum_exp(logits);
+  sampled.logprob = static_cast<float>(logits[static_cast<size_t>(sampled.token)] - norm);
+  const auto count = std::min<size_t>(static_cast<size_t>(sampling.num_logprobs), logits.size());
+  if (count == 0) return;
+  std::vector<TokenLogprob> all(logits.size());
+  for (size_t i = 0; i < logits.size(); ++i) {
+    all[i] = {static_cast<int32_t>(i), static_cast<float>(logits[i] - norm)};
+  }
+  std::partial_sort(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(count), all.end(), more_probable);
+  all.resize(count);
+  sampled.top = std::move(all);
+}
+
+// Repetition divides a positive logit and multiplies a negative one, once for each token seen anywhere; presence and
+// frequency subtract, by the answer's counts.
+void apply_penalties(std::span<float> logits, const Sampling& sampling, const SamplingState& state) {
+  if (sampling.repetition_penalty != 1.0F) {
+    std::set<int32_t> seen(state.prompt.begin(), state.prompt.end());
+    seen.insert(state.answer.begin(), state.answer.end());
+    for (const int32_t token : seen) {
+      float& logit = logits[static_cast<size_t>(token)];
+      logit = logit > 0.0F ? logit / sampling.repetition_penalty : logit * sampling.repetition_penalty;
+    }
+  }
+  if (sampling.presence_penalty == 0.0F && sampling.frequency_penalty == 0.0F) return;
+  std::map<int32_t, int32_t> counts;
+  for (const int32_t token : state.answer) ++counts[token];
+  for (const auto& [token, count] : counts) {
+    logits[static_cast<size_t>(token)] -=
+        sampling.presence_penalty + sampling.frequency_penalty * static_cast<float>(count);
+  }
+}
+
+void forbid(std::span<float> logits, const SamplingState& state) {
+  for (const int32_t token : state.banned) logits[static_cast<size_t>(token)] = kForbidden;
+  if (state.allowed.empty()) return;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const bool allowed = i / 32 < state.allowed.size() && ((state.allowed[i / 32] >> (i % 32)) & 1U) != 0;
+    if (!allowed) logits[i] = kForbidden;
+  }
+}
+
+// exp((logit - largest) / temperature): probabilities up to their common factor.
+std::vector<TokenLogprob> weights_of(std::span<const float> logits, float temperature) {
+  const float largest = *std::ranges::max_element(logits);
+  std::vector<TokenLogprob> candidates(logits.size());
+  for (size_t i = 0; i < logits.size(); ++i) {
+    candidates[i] = {static_cast<int32_t>(i), std::exp((logits[i] - largest) / temperature)};
+  }
+  return candidates;
+}
+
+double total(std::span<const TokenLogprob> candidates) {
+  double sum = 0.0;
+  for (const TokenLogprob& c : candidates) sum += c.logprob;
+  return sum;
+}
+
+// Leaves the top_k most probable candidates, then the fewest of them that hold top_p of the probability, sorted. Only as
+// much of the vocabulary is sorted as turns out to be needed.
+void truncate(std::vector<TokenLogprob>& candidates, const Sampling& sampling) {
+  const size_t limit = sampling.top_k > 0 ? std::min(candidates.size(), static_cast<size_t>(sampling.top_k))
+                                          : candidates.size();
+  double whole = total(candidates);
+  for (size_t sorted = std::min<size_t>(limit, 256);; sorted = std::min(limit, sorted * 8)) {
+    std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(sorted),
+                      candidates.end(), more_probable);
+    if (sorted == limit && sampling.top_k > 0) whole = total(std::span(candidates).first(limit));
+    if (sorted < limit && sampling.top_k > 0) continue;  // top_p is a share of what top_k leaves
+    double held = 0.0;
+    for (size_t i = 0; i < sorted; ++i) {
+      held += candidates[i].logprob;
+      if (held < double{sampling.top_p} * whole) continue;
+      candidates.resize(i + 1);
+      return;
+    }
+    if (sorted < limit) continue;
+    candidates.resize(limit);
+    return;
+  }
+}
+
+int32_t draw(std::span<const float> logits, const Sampling& sampling, uint64_t position) {
+  std::vector<TokenLogprob> candidates = weights_of(logits, sampling.temperature);
+  if (sampling.top_k > 0 || sampling.top_p < 1.0F) truncate(candidates, sampling);
+  if (sampling.min_p > 0.0F) {  // the most probable has weight 1
+    std::erase_if(candidates, [&](const TokenLogprob& c) { return c.logprob < sampling.min_p; });
+  }
+  const double target = double{uniform_at(sampling.seed, position)} * total(candidates);
+  double sum = 0.0;
+  for (const TokenLogprob& c : candidates) {
+    sum += c.logprob;
+    if (sum > target) return c.token;
+  }
+  return largest_logit(logits);  // unreachable but for rounding: sum == target == total
+}
+
+}  // namespace
+
+double log_probability(std::span<const float> logits, int32_t token) {
+  return logits[static_cast<size_t>(token)] - log_sum_exp(logits);
+}
+
+Sampled sample(std::span<float> logits, const Sampling& sampling, const SamplingState& state) {
+  check_logits(logits);
+  std::vector<float> raw;
+  if (sampling.num_logprobs >= 0) raw.assign(logits.begin(), logits.end());
+  for (const auto& [token, bias] : sampling.logit_bias) logits[static_cast<size_t>(token)] += bias;
+  apply_penalties(logits, sampling, state);
+  forbid(logits, state);
+  Sampled sampled;
+  sampled.token = largest_logit(logits);
+  if (logits[static_cast<size_t>(sampled.token)] == kForbidden) {
+    fail(ErrorKind::kRequest,
+         "sampling\n  expected  a token that grammar, bias and min tokens allow\n  found     none");
+  }
+  if (sampling.temperature > 0.0F) {
+    sampled.token = draw(logits, sampling, state.prompt.size() + state.answer.size());
+  }
+  if (sampling.num_logprobs >= 0) add_logprobs(raw, sampling, sampled);
+  return sampled;
+}
+
+void check_sampling(const Sampling& s, int64_t vocab_size) {
+  const auto check = [](bool good, std::string_view field, std::string_view expected, double found) {
+    if (good) return;
+    fail(ErrorKind::kRequest, "{}\n  expected  {}\n  found     {}", field, expected, found);
+  };
+  const auto within = [](float x, float low, float high) { return x >= low && x <= high; };  // false for NaN
+  check(within(s.temperature, 0.0F, 100.0F), "temperature", "0 to 100", s.temperature);
+  check(s.top_k >= 0, "top_k", "0 (off) or more", s.top_k);
+  check(within(s.top_p, 0.0F, 1.0F) && s.top_p > 0.0F, "top_p", "more than 0, at most 1", s.top_p);
+  check(within(s.min_p, 0.0F, 1.0F), "min_p", "0 to 1", s.min_p);
+  check(within(s.repetition_penalty, 0.0F, 100.0F) && s.repetition_penalty > 0.0F, "repetition_penalty",
+        "more than 0, at most 100", s.repetition_penalty);
+  check(within(s.presence_penalty, -100.0F, 100.0F), "presence_penalty", "-100 to 100", s.presence_penalty);
+  check(within(s.frequency_penalty, -100.0F, 100.0F), "frequency_penalty", "-100 to 100",
+        s.frequency_penalty);
+  check(s.num_logprobs >= -1 && s.num_logprobs <= vocab_size, "logprobs", "0 to the vocabulary's size",
+        s.num_logprobs);
+  for (const auto& [token, bias] : s.logit_bias) {
+    check(token >= 0 && token < vocab_size, "logit_bias: token id", "an id of the vocabulary", token);
+    check(within(bias, -100.0F, 100.0F), "logit_bias", "-100 to 100", bias);
+  }
+}
+
+}  // namespace hadal::engine
