@@ -12,15 +12,18 @@
 namespace hadal::model {
 namespace {
 
-// Far beyond any model of the family, and small enough that no product of sizes overflows: the largest sum, all
-// experts of all layers in FP32, is 2^10 layers * 2^12 experts * 3 * 2^18 * 2^18 * 4 B < 2^62 B.
-constexpr IntRange kWidth{1, int64_t{1} << 18};     // hidden_size, intermediate_size, moe_intermediate_size
-constexpr IntRange kRank{1, int64_t{1} << 16};      // kv_lora_rank, q_lora_rank
-constexpr IntRange kHeadDim{1, int64_t{1} << 12};   // qk_nope_head_dim, qk_rope_head_dim, v_head_dim
-constexpr IntRange kHeads{1, int64_t{1} << 12};     // num_attention_heads
-constexpr IntRange kLayers{1, int64_t{1} << 10};    // num_hidden_layers, moe_layer_freq
-constexpr IntRange kExperts{1, int64_t{1} << 12};   // experts, groups, experts per token
-constexpr IntRange kVocab{1, int64_t{1} << 24};     // vocab_size
+// Far beyond any model of the family, and small enough that the bytes of all tensors together fit in an int64_t
+// (model_size_test has the largest config) and that a walk over their names ends within seconds.
+constexpr IntRange kWidth{1, int64_t{1} << 18};    // hidden_size, intermediate_size, moe_intermediate_size
+constexpr IntRange kRank{1, int64_t{1} << 16};     // kv_lora_rank, q_lora_rank
+constexpr IntRange kHeadDim{1, int64_t{1} << 12};  // qk_nope_head_dim, qk_rope_head_dim, v_head_dim
+constexpr IntRange kHeads{1, int64_t{1} << 12};    // num_attention_heads
+constexpr IntRange kLayers{1, int64_t{1} << 10};   // num_hidden_layers, moe_layer_freq
+constexpr IntRange kMtpModules{0, 64};             // num_nextn_predict_layers
+constexpr IntRange kExperts{1, int64_t{1} << 12};  // routed experts, groups, experts per token
+constexpr IntRange kSharedExperts{0, 256};         // n_shared_experts
+constexpr int64_t kMaxExpertsOfAllLayers = int64_t{1} << 18;  // V3: 15,616
+constexpr IntRange kVocab{1, int64_t{1} << 24};               // vocab_size
 constexpr IntRange kContext{1, int64_t{1} << 30};   // max_position_embeddings: positions are int32_t
 constexpr IntRange kBlock{1, int64_t{1} << 16};     // quantization_config.weight_block_size
 constexpr int64_t kMaxConfigBytes = 16 << 20;       // a modules_to_not_convert list can be long
@@ -116,7 +119,7 @@ void parse_sizes(JsonFields& in, const Defaults& defaults, ModelConfig& c) {
   c.hidden_size = in.integer("hidden_size", kWidth);
   c.intermediate_size = in.integer("intermediate_size", kWidth);
   c.num_hidden_layers = in.integer("num_hidden_layers", kLayers);
-  c.num_nextn_predict_layers = in.optional_integer("num_nextn_predict_layers", {0, kLayers.max}).value_or(0);
+  c.num_nextn_predict_layers = in.optional_integer("num_nextn_predict_layers", kMtpModules).value_or(0);
   c.max_position_embeddings =
       in.integer("max_position_embeddings", kContext, defaults.max_position_embeddings);
   c.rms_norm_eps = in.number("rms_norm_eps", {0.0, 1.0, true}, 1e-6);
@@ -168,7 +171,7 @@ int64_t integer_or_none(JsonFields& in, const std::string& key, IntRange range, 
 void parse_experts(JsonFields& in, const Defaults& defaults, ModelConfig& c) {
   const IntRange from_zero{0, kExperts.max};
   c.n_routed_experts = integer_or_none(in, "n_routed_experts", from_zero, defaults.n_routed_experts, 0);
-  c.n_shared_experts = integer_or_none(in, "n_shared_experts", from_zero, defaults.n_shared_experts, 0);
+  c.n_shared_experts = integer_or_none(in, "n_shared_experts", kSharedExperts, defaults.n_shared_experts, 0);
   c.num_experts_per_tok =
       integer_or_none(in, "num_experts_per_tok", from_zero, defaults.num_experts_per_tok, 0);
   c.moe_intermediate_size = in.integer("moe_intermediate_size", kWidth, defaults.moe_intermediate_size);
@@ -186,6 +189,9 @@ void parse_experts(JsonFields& in, const Defaults& defaults, ModelConfig& c) {
 
 void check_experts(const JsonFields& in, const ModelConfig& c) {
   if (c.n_routed_experts == 0) return;
+  if (c.n_routed_experts * (c.num_hidden_layers + c.num_nextn_predict_layers) > kMaxExpertsOfAllLayers) {
+    in.refuse("n_routed_experts", fmt::format("at most {} in all layers together", kMaxExpertsOfAllLayers));
+  }
   if ((c.topk_method == TopkMethod::kNoauxTc) != (c.scoring_func == ScoringFunc::kSigmoid)) {
     in.refuse("scoring_func", "\"sigmoid\" with topk_method \"noaux_tc\", \"softmax\" with the others",
               "the official code defines no other pair");

@@ -83,7 +83,7 @@ const IntegerKey kIntegerKeys[] = {
     {"/intermediate_size", 1, 1 << 18, false},
     {"/moe_intermediate_size", 1, 1 << 18, false},
     {"/num_hidden_layers", 1, 1024, false},
-    {"/num_nextn_predict_layers", 0, 1024, true},
+    {"/num_nextn_predict_layers", 0, 64, true},
     {"/max_position_embeddings", 1, 1 << 30, false},
     {"/num_attention_heads", 1, 4096, false},
     {"/q_lora_rank", 1, 65536, true},
@@ -92,7 +92,7 @@ const IntegerKey kIntegerKeys[] = {
     {"/qk_rope_head_dim", 1, 4096, false},
     {"/v_head_dim", 1, 4096, false},
     {"/n_routed_experts", 0, 4096, true},
-    {"/n_shared_experts", 0, 4096, true},
+    {"/n_shared_experts", 0, 256, true},
     {"/num_experts_per_tok", 0, 4096, true},
     {"/first_k_dense_replace", 0, 61, false},
     {"/moe_layer_freq", 1, 1024, false},
@@ -197,6 +197,8 @@ TEST(Config, DerivedWidthsAgree) {
 }
 
 TEST(Config, ExpertRelations) {
+  expect_refused("deepseek_v3", R"({"/num_hidden_layers": 1024})", "n_routed_experts",
+                 "at most 262144 in all layers");
   expect_refused("deepseek_v3", R"({"/n_group": 7})", "n_group", "a divisor of n_routed_experts = 256");
   expect_refused("deepseek_v3", R"({"/topk_group": 9})", "topk_group", "at most n_group = 8");
   expect_refused("deepseek_v3", R"({"/n_group": 256})", "n_group", "two best experts");
