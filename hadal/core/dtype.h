@@ -6,17 +6,17 @@
 namespace hadal {
 
 /// bfloat16: the upper half of an IEEE float32. Our own 2-byte struct, because GCC 12 has no __bf16 in C++.
-struct bf16 {
+struct bf16 {  // NOLINT(readability-identifier-naming): written like float
   uint16_t bits;
 };
 
 /// float8_e4m3fn: 1 sign, 4 exponent (bias 7), 3 mantissa bits; largest 448, no infinity, NaN = 0x7F and 0xFF.
-struct f8e4m3 {
+struct f8e4m3 {  // NOLINT(readability-identifier-naming): written like float
   uint8_t bits;
 };
 
 /// IEEE binary16, for checkpoints that were stored so.
-struct f16 {
+struct f16 {  // NOLINT(readability-identifier-naming): written like float
   uint16_t bits;
 };
 
