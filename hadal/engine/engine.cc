@@ -133,8 +133,7 @@ void Engine::draw(Sequence& sequence, std::span<float> logits,
 
 void Engine::drop_cancelled(const std::function<void(const Event&)>& on_event) {
   for (const RequestId id : std::exchange(cancelled_, {})) {
-    scheduler_.remove(id);
-    on_event(FinishedEvent{id, FinishReason::kCancelled});
+    if (scheduler_.remove(id)) on_event(FinishedEvent{id, FinishReason::kCancelled});
   }
 }
 

@@ -36,7 +36,8 @@ class Engine {
   /// One forward pass and one draw per sequence that is due. False, and nothing done, when no request is left.
   bool step(const std::function<void(const Event&)>& on_event);
 
-  /// Ends a request at once; its FinishedEvent comes with the next step. May be called from on_event.
+  /// Ends a request; its FinishedEvent comes with the next step. One that is not there (any more) is left alone. May be
+  /// called from on_event.
   void cancel(RequestId id) { cancelled_.insert(id); }
 
   static constexpr int64_t kPageSize = 64;  // x 576 x 2 B = 72 KiB a layer on V3: a core's share of L2

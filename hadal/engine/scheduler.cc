@@ -57,14 +57,15 @@ StepPlan Scheduler::plan() {
   return step;
 }
 
-void Scheduler::remove(RequestId id) {
+bool Scheduler::remove(RequestId id) {
   for (auto* list : {&running_, &waiting_}) {
     const auto found = std::ranges::find_if(*list, [id](const auto& sequence) { return sequence->id == id; });
     if (found == list->end()) continue;
     pages_.release((*found)->pages);
     list->erase(found);
-    return;
+    return true;
   }
+  return false;
 }
 
 }  // namespace hadal::engine

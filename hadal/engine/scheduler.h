@@ -51,8 +51,8 @@ class Scheduler {
   /// later first token. A sequence gets all the pages that it can come to need when it starts; so it never has to stop.
   StepPlan plan();
 
-  /// Takes a sequence out and gives its pages back.
-  void remove(RequestId id);
+  /// Takes a sequence out and gives its pages back. False if there is none of this id (any more).
+  bool remove(RequestId id);
 
   bool idle() const { return waiting_.empty() && running_.empty(); }
 

@@ -42,6 +42,7 @@ class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::string& path);
   const std::string& path() const { return file_.path(); }
+  std::span<const std::byte> bytes() const { return file_.bytes(); }
   const std::vector<TensorEntry>& tensors() const { return tensors_; }
   const TensorEntry* find(std::string_view name) const;  // null: absent
 

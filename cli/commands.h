@@ -1,0 +1,16 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace hadal::cli {
+
+// One function per subcommand; each adds its options to `app` and a callback that does the work.
+void add_generate(CLI::App& app);
+void add_chat(CLI::App& app);
+void add_tokenize(CLI::App& app);
+void add_render(CLI::App& app);
+void add_logits(CLI::App& app);
+void add_inspect(CLI::App& app);
+void add_verify(CLI::App& app);
+
+}  // namespace hadal::cli

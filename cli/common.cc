@@ -1,0 +1,141 @@
+#include "cli/common.h"
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <limits>
+
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "hadal/core/error.h"
+#include "hadal/core/json.h"
+#include "hadal/core/memory.h"
+#include "hadal/io/model_folder.h"
+
+namespace hadal::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kMaxIdsFileBytes = int64_t{64} << 20;  // some ten million ids, beyond any context
+
+// $HADAL_MODELS/tiny-chat; models/tiny-chat beside or above the binary (a build tree); share/hadal/models/tiny-chat next
+// to the bin folder of an installed one.
+std::string built_in_model() {
+  std::vector<fs::path> candidates;
+  if (const char* models = std::getenv("HADAL_MODELS")) candidates.push_back(fs::path(models) / "tiny-chat");
+  std::error_code ignored;
+  const fs::path binary = fs::read_symlink("/proc/self/exe", ignored);
+  for (fs::path at = binary.parent_path(); at.has_relative_path(); at = at.parent_path()) {
+    candidates.push_back(at / "share/hadal/models/tiny-chat");
+    candidates.push_back(at / "models/tiny-chat");
+  }
+  std::string tried;
+  for (const fs::path& candidate : candidates) {
+    if (fs::exists(candidate / "config.json", ignored)) return candidate.string();
+    tried += "\n            " + candidate.string();
+  }
+  fail(ErrorKind::kUsage,
+       "no --model, and the built-in one is not found\n  looked in {}\n  hint      --model FOLDER", tried);
+}
+
+ops::Precision precision_for(const RunOptions& options, const model::Model& model) {
+  ops::Precision precision;
+  precision.f32 = options.dtype == "float32" || options.dtype == "float";
+  if (options.activation_format != "fp8") return precision;
+  if (!model.config.quantization) {
+    fail(ErrorKind::kUsage,
+         "--activation-format fp8\n  expected  a checkpoint with FP8 weights\n  found     {}",
+         model.checkpoint.folder());
+  }
+  precision.f8_activations = true;
+  precision.ue8m0 = model.config.quantization->ue8m0;
+  // W8A8 roundings flip with the last bit of what goes into them; so nothing else is rounded unless it is asked for.
+  if (options.dtype == "auto") precision.f32 = true;
+  return precision;
+}
+
+// "loading 312 MiB of 1.50 GiB" on one line of a terminal, rewritten at most ten times a second.
+class ProgressLine {
+ public:
+  void operator()(int64_t done, int64_t total) {
+    const auto now = std::chrono::steady_clock::now();
+    if (done < total && now - last_ < std::chrono::milliseconds(100)) return;
+    last_ = now;
+    const std::string text = fmt::format("loading {} of {}", format_bytes(done), format_bytes(total));
+    if (done < total) {
+      fmt::print(stderr, "\r{:<40}", text);
+    } else {
+      fmt::print(stderr, "\r{:<40}\r", "");
+    }
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_;
+};
+
+}  // namespace
+
+std::string model_folder(const std::string& model) {
+  return model.empty() ? built_in_model() : io::find_model_folder(model);
+}
+
+CLI::Option* add_model_option(CLI::App& cmd, std::string& model) {
+  return cmd.add_option("-m,--model", model,
+                        "Folder of a Hugging Face checkpoint, or org/name in the local Hugging Face cache "
+                        "(default: the built-in model)");
+}
+
+void add_run_options(CLI::App& cmd, RunOptions& options) {
+  add_model_option(cmd, options.model);
+  cmd.add_option("-t,--threads", options.threads, "Threads (default: all cores this process may use)")
+      ->check(CLI::Range(1, 4096));
+  cmd.add_option("--dtype", options.dtype,
+                 "Inputs of matrix products: bfloat16 (auto) or float32, not rounded at all")
+      ->check(CLI::IsMember({"auto", "bfloat16", "float32", "float"}));
+  cmd.add_option(
+         "--activation-format", options.activation_format,
+         "fp8: inputs of FP8 weights as E4M3, 1 x 128 (W8A8, as the official kernels; the rest in float32)")
+      ->check(CLI::IsMember({"auto", "fp8"}));
+}
+
+LoadedModel load(const RunOptions& options) {
+  LoadedModel loaded;
+  loaded.folder = model_folder(options.model);
+  loaded.pool = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : usable_cpus());
+  model::LoadProgress progress;
+  if (isatty(STDERR_FILENO) != 0) progress = ProgressLine();
+  loaded.model = model::load_model(loaded.folder, *loaded.pool, progress);
+  loaded.precision = precision_for(options, loaded.model);
+  return loaded;
+}
+
+void write_stdout(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;
+  fail(ErrorKind::kIo, "stdout\n  cannot be written: {}", std::strerror(errno));
+}
+
+std::vector<int32_t> read_ids(const std::string& path) {
+  json list = read_json_file(path, kMaxIdsFileBytes, ErrorKind::kRequest);
+  if (list.is_object() && list.contains("ids")) list = list["ids"];
+  std::vector<int32_t> ids;
+  if (!list.is_array())
+    fail(ErrorKind::kRequest, "{}\n  expected  a JSON list of token ids\n  found     {}", path,
+         list.type_name());
+  for (const json& id : list) {
+    if (!id.is_number_integer() || id.get<int64_t>() < 0 ||
+        id.get<int64_t>() > std::numeric_limits<int32_t>::max()) {
+      fail(ErrorKind::kRequest, "{}\n  entry     {}\n  expected  a token id\n  found     {}", path,
+           ids.size(), id.dump());
+    }
+    ids.push_back(id.get<int32_t>());
+  }
+  return ids;
+}
+
+}  // namespace hadal::cli

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "hadal/core/thread_pool.h"
+#include "hadal/model/model.h"
+#include "hadal/ops/context.h"
+
+namespace hadal::cli {
+
+/// The folder that --model means: a path, an org/name in the Hugging Face cache, or, for "", the built-in model.
+std::string model_folder(const std::string& model);
+
+/// Adds -m/--model, the same in every subcommand.
+CLI::Option* add_model_option(CLI::App& cmd, std::string& model);
+
+/// How a model is loaded and run: the same options in every subcommand that computes.
+struct RunOptions {
+  std::string model;
+  int threads = 0;  // 0: all cores this process may use
+  std::string dtype = "auto";
+  std::string activation_format = "auto";
+};
+void add_run_options(CLI::App& cmd, RunOptions& options);
+
+/// A model in memory with the threads that run it.
+struct LoadedModel {
+  std::string folder;
+  std::unique_ptr<ThreadPool> pool;
+  model::Model model;
+  ops::Precision precision;
+};
+
+/// Loads with progress on stderr when that is a terminal. Throws kUsage for options that do not fit the model.
+LoadedModel load(const RunOptions& options);
+
+/// Writes all of the text to stdout, at once. Throws kIo when stdout does not take it (a full disk, ...).
+void write_stdout(std::string_view text);
+
+/// A JSON list of token ids, or {"ids": [...]}. Throws kRequest or kIo with the file's name.
+std::vector<int32_t> read_ids(const std::string& path);
+
+}  // namespace hadal::cli

@@ -1,0 +1,113 @@
+// hadal verify: every tensor there, of the right shape and type, all numbers finite; and the files' checksums.
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "cli/commands.h"
+#include "cli/common.h"
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "hadal/core/error.h"
+#include "hadal/core/json.h"
+#include "hadal/io/sha256.h"
+#include "hadal/model/model.h"
+
+namespace hadal::cli {
+namespace {
+
+constexpr int64_t kMaxManifestBytes = int64_t{16} << 20;
+
+struct Options {
+  std::string model, manifest;
+  int threads = 0;
+  bool as_json = false;
+};
+
+// "<64 hex digits>  <file name>" a line, as sha256sum writes it.
+std::map<std::string, std::string> read_manifest(const std::string& path) {
+  const std::string text = read_text_file(path, kMaxManifestBytes, ErrorKind::kRequest);
+  std::map<std::string, std::string> sums;
+  size_t number = 0;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string line = text.substr(begin, end - begin);
+    begin = end + 1;
+    ++number;
+    if (line.empty()) continue;
+    const bool formed = line.size() > 66 && line[64] == ' ' && (line[65] == ' ' || line[65] == '*') &&
+                        line.find_first_not_of("0123456789abcdef") == 64;
+    if (!formed) {
+      fail(ErrorKind::kRequest,
+           "{}\n  line      {}\n  expected  64 hex digits, two spaces, a file name\n  found     {}", path,
+           number, line);
+    }
+    sums[line.substr(66)] = line.substr(0, 64);
+  }
+  if (sums.empty()) fail(ErrorKind::kRequest, "{}\n  expected  a checksum a line\n  found     none", path);
+  return sums;
+}
+
+void check_sums(const std::map<std::string, std::string>& expected,
+                const std::map<std::string, std::string>& found, const std::string& manifest) {
+  for (const auto& [name, sum] : found) {
+    const auto want = expected.find(name);
+    if (want == expected.end()) {
+      fail(ErrorKind::kCheckpoint, "{}\n  file      {}\n  expected  a line for it\n  found     none",
+           manifest, name);
+    }
+    if (want->second != sum) {
+      fail(ErrorKind::kCheckpoint, "{}\n  file      {}\n  expected  {}\n  found     {}", manifest, name,
+           want->second, sum);
+    }
+  }
+  for (const auto& [name, sum] : expected) {
+    if (found.contains(name) || !name.ends_with(".safetensors")) continue;
+    fail(ErrorKind::kCheckpoint,
+         "{}\n  file      {}\n  expected  a file of the checkpoint\n  found     none of this name", manifest,
+         name);
+  }
+}
+
+void verify(const Options& options) {
+  const std::string folder = model_folder(options.model);
+  std::map<std::string, std::string> expected;
+  if (!options.manifest.empty()) expected = read_manifest(options.manifest);
+  ThreadPool pool(options.threads > 0 ? options.threads : usable_cpus());
+  const model::Model model = model::bind_model(folder);  // names, shapes, types
+  std::map<std::string, std::string> sums;
+  size_t tensors = 0;
+  for (const auto& file : model.checkpoint.files()) {
+    for (const io::TensorEntry& tensor : file->tensors()) model::check_finite(tensor, file->path(), pool);
+    tensors += file->tensors().size();
+    sums[std::filesystem::path(file->path()).filename().string()] = io::sha256_hex(file->bytes());
+  }
+  if (!options.manifest.empty()) check_sums(expected, sums, options.manifest);
+  if (options.as_json) {
+    json out{{"model", folder}, {"tensors", tensors}, {"files", sums}, {"ok", true}};
+    write_stdout(out.dump() + "\n");
+    return;
+  }
+  for (const auto& [name, sum] : sums) write_stdout(fmt::format("{}  {}\n", sum, name));
+  fmt::print(stderr, "{}: {} tensors present, of the right shape, finite{}\n", folder, tensors,
+             options.manifest.empty() ? "" : "; checksums match");
+}
+
+}  // namespace
+
+void add_verify(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* cmd =
+      app.add_subcommand("verify", "Check a checkpoint: names, shapes, finite numbers, checksums");
+  cmd->add_option("model,-m,--model", options->model, "Folder, or org/name in the local Hugging Face cache");
+  cmd->add_option("-t,--threads", options->threads, "Threads")->check(CLI::Range(1, 4096));
+  cmd->add_option("--manifest", options->manifest,
+                  "File of checksums (as sha256sum writes it) to compare with");
+  cmd->add_flag("--json", options->as_json, "Print a JSON object");
+  cmd->callback([options] { verify(*options); });
+}
+
+}  // namespace hadal::cli
