@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "hadal/core/json.h"
@@ -9,13 +11,16 @@ namespace hadal::text {
 
 struct RenderOptions {
   bool add_generation_prompt = true;
-  json tools;           // null, or the list that the template sees as `tools`
-  json template_args;   // null, or an object of further variables (V3.1's `thinking`, ...)
+  const json* tools = nullptr;  // the list that the template sees as `tools`; null: none
+  const json* template_args =
+      nullptr;                 // an object of further variables (V3.1's `thinking`, `documents`); null: none
+  std::optional<int64_t> now;  // what strftime_now formats, seconds since 1970; empty: the clock
 };
 
 /// A model's chat template: chat_template.jinja, else tokenizer_config.json's chat_template (a string, or a list of
 /// named ones: "default", and "tool_use" when tools are given). Rendered as transformers' apply_chat_template does
 /// (trim_blocks, lstrip_blocks, tojson without HTML escapes, raise_exception, strftime_now, bos_token, eos_token, ...).
+/// Immutable after load; render may be called from any thread.
 class ChatTemplate {
  public:
   /// Throws kCheckpoint when the folder has no template or it does not parse (with line and reason).

@@ -11,10 +11,11 @@
 namespace hadal::text {
 
 /// A folder's tokenizer.json, run by the Rust `tokenizers` library, and what tokenizer_config.json says beside it.
-/// Immutable after load; encode and decode may be called from any thread.
+/// Immutable after load; every const function may be called from any thread.
 class Tokenizer {
  public:
-  /// Throws kCheckpoint when tokenizer.json is absent, too large or not a tokenizer (with the library's reason).
+  /// Throws kCheckpoint when tokenizer.json is absent, too large or not a tokenizer (with the library's reason), or
+  /// when its ids are not 0, 1, ..., n - 1. tokenizer_config.json may be absent: then there is no BOS and no EOS.
   static Tokenizer load(const std::string& folder);
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
@@ -31,11 +32,18 @@ class Tokenizer {
   int32_t vocab_size() const;
   /// The token as stored (byte-level alphabet), empty when the id is unknown.
   std::string token(int32_t id) const;
+  /// The bytes that the id adds to decoded text, perhaps only a part of a character. Throws kRequest for an id out
+  /// of range, and for tokenizers other than byte-level ones, where a token's text depends on its neighbours.
+  std::string token_bytes(int32_t id) const;
   std::optional<int32_t> token_id(std::string_view token) const;
+  /// True for ids that decode(.., skip_special = true) leaves out. False for unknown ids.
   bool is_special(int32_t id) const;
 
   std::optional<int32_t> bos_token_id() const;
   std::optional<int32_t> eos_token_id() const;
+
+  /// The bridge's object behind this one, for Grammar.
+  const void* handle() const;
 
  private:
   struct State;

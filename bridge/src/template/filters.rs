@@ -1,0 +1,198 @@
+//! Filters, tests and functions that transformers' environment has and minijinja has not, or not with Jinja2's
+//! arguments, Python's results and a bound on their size.
+
+use minijinja::value::{Kwargs, Rest, Value, ValueKind, ValueOrKwargs};
+use minijinja::{Environment, Error, ErrorKind, State};
+
+use super::meter::{refused, Namespace};
+use super::python::{to_json, to_str, wrong_type, JsonStyle, Text};
+use super::strings::{format, join, replace, split_lines, strip};
+
+/// Adds them to the environment.
+pub fn install(env: &mut Environment) {
+    env.add_filter("tojson", tojson);
+    env.add_filter("string", |value: &Value| to_str(value));
+    env.add_filter("length", length);
+    env.add_filter("count", length);
+    env.add_filter("default", default);
+    env.add_filter("d", default);
+    env.add_filter("trim", |value: &Value, characters: Option<&str>| {
+        Ok::<String, Error>(strip(&to_str(value)?, "strip", characters).to_owned())
+    });
+    env.add_filter("replace", |value: &Value, old: &Value, new: &Value, count: Option<i64>| {
+        replace(&to_str(value)?, &to_str(old)?, &to_str(new)?, count)
+    });
+    env.add_filter("join", join_filter);
+    env.add_filter("indent", indent);
+    env.add_filter("format", |value: &str, arguments: Rest<Value>| format(value, arguments));
+    env.add_filter("int", int);
+    env.add_filter("float", float);
+    add_tests(env);
+    env.add_function("namespace", namespace);
+    env.add_function("raise_exception", raise_exception);
+    env.remove_global("debug");
+}
+
+fn add_tests(env: &mut Environment) {
+    let is_int = |value: &Value| value.is_integer();
+    env.add_test("integer", is_int);
+    env.add_test("int", is_int);
+    env.add_test("number", |value: &Value| value.is_number() || value.kind() == ValueKind::Bool);
+    env.add_test("sequence", |value: &Value| {
+        matches!(value.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map | ValueKind::Undefined)
+    });
+    env.add_test("iterable", |value: &Value| {
+        matches!(value.kind(), ValueKind::String | ValueKind::Undefined) || value.try_iter().is_ok()
+    });
+    env.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
+}
+
+/// transformers' `tojson`: `json.dumps` without Jinja2's HTML escapes.
+fn tojson(value: &Value, options: Kwargs) -> Result<String, Error> {
+    let separators: Option<Vec<String>> = options.get("separators")?;
+    let indent: Option<usize> = options.get("indent")?;
+    let mut style = JsonStyle {
+        indent,
+        sort_keys: options.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+        ensure_ascii: options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
+        item_separator: if indent.is_some() { "," } else { ", " }.to_owned(),
+        key_separator: ": ".to_owned(),
+    };
+    options.assert_all_used()?;
+    if let Some(separators) = separators {
+        let [item, key] =
+            <[String; 2]>::try_from(separators).map_err(|_| refused("tojson: separators are two"))?;
+        style.item_separator = item;
+        style.key_separator = key;
+    }
+    to_json(value, &style)
+}
+
+fn length(value: &Value) -> Result<usize, Error> {
+    match value.is_undefined() {
+        true => Ok(0),
+        false => value.len().ok_or_else(|| wrong_type("length", value)),
+    }
+}
+
+fn default(
+    value: &Value,
+    other: Option<Value>,
+    falsy: Option<bool>,
+    options: Kwargs,
+) -> Result<Value, Error> {
+    let other = other.or(options.get("default_value")?).unwrap_or_else(|| Value::from(""));
+    let falsy = falsy.or(options.get("boolean")?).unwrap_or(false);
+    options.assert_all_used()?;
+    let replaced = value.is_undefined() || (falsy && !value.is_true());
+    Ok(if replaced { other } else { value.clone() })
+}
+
+fn join_filter(
+    value: &Value,
+    separator: Option<&str>,
+    attribute: Option<&Value>,
+    options: Kwargs,
+) -> Result<Value, Error> {
+    let separator = separator.or(options.get("d")?).unwrap_or("");
+    let attribute = attribute.cloned().or(options.get("attribute")?);
+    options.assert_all_used()?;
+    let values = value.try_iter()?;
+    match attribute {
+        None => join(separator, values),
+        Some(key) => {
+            let picked = values.map(|item| item.get_item(&key)).collect::<Result<Vec<Value>, Error>>()?;
+            join(separator, picked.into_iter())
+        }
+    }
+}
+
+/// Jinja2's `indent(width=4, first=False, blank=False)`; the width may be a string.
+fn indent(
+    value: &Value,
+    width: Option<Value>,
+    first: Option<bool>,
+    blank: Option<bool>,
+    options: Kwargs,
+) -> Result<Value, Error> {
+    let width = width.or(options.get("width")?).unwrap_or_else(|| Value::from(4));
+    let first = first.or(options.get("first")?).unwrap_or(false);
+    let blank = blank.or(options.get("blank")?).unwrap_or(false);
+    options.assert_all_used()?;
+    let mut indention = Text::default();
+    match width.as_str() {
+        Some(text) => indention.push(text)?,
+        None => indention.spaces(width.as_usize().ok_or_else(|| wrong_type("indent: width", &width))?)?,
+    }
+    let indention = indention.into_string();
+
+    let text = to_str(value)? + "\n"; // so that a last empty line counts as one
+    let mut out = Text::default();
+    for (i, line) in split_lines(&text, false).into_iter().enumerate() {
+        if i > 0 {
+            out.push("\n")?;
+        }
+        if if i == 0 { first } else { blank || !line.is_empty() } {
+            out.push(&indention)?;
+        }
+        out.push(line)?;
+    }
+    Ok(Value::from(out.into_string()))
+}
+
+fn int(value: &Value, fallback: Option<Value>, base: Option<u32>, options: Kwargs) -> Result<Value, Error> {
+    let fallback = fallback.or(options.get("default")?).unwrap_or_else(|| Value::from(0));
+    let base = base.or(options.get("base")?).unwrap_or(10);
+    options.assert_all_used()?;
+    let from_float = |float: f64| (float.abs() < 1e18).then(|| Value::from(float as i64));
+    Ok(match value.as_str().map(str::trim) {
+        Some(text) if (2..=36).contains(&base) => match i64::from_str_radix(text, base) {
+            Ok(int) => Value::from(int),
+            Err(_) => text.parse().ok().and_then(from_float).unwrap_or(fallback),
+        },
+        Some(_) => fallback,
+        None if value.is_integer() => value.clone(),
+        None => f64::try_from(value.clone()).ok().and_then(from_float).unwrap_or(fallback),
+    })
+}
+
+fn float(value: &Value, fallback: Option<Value>, options: Kwargs) -> Result<Value, Error> {
+    let fallback = fallback.or(options.get("default")?).unwrap_or_else(|| Value::from(0.0));
+    options.assert_all_used()?;
+    let float = match value.as_str() {
+        Some(text) => text.trim().parse().ok(),
+        None => f64::try_from(value.clone()).ok(),
+    };
+    Ok(float.map_or(fallback, Value::from))
+}
+
+/// `namespace(a=1, ...)`, or of a mapping.
+fn namespace(fields: Option<ValueOrKwargs>) -> Result<Value, Error> {
+    let namespace = Namespace::default();
+    if let Some(fields) = fields.map(ValueOrKwargs::into_value) {
+        let pairs = fields.as_object().filter(|_| fields.kind() == ValueKind::Map);
+        let pairs = pairs
+            .and_then(|object| object.try_iter_pairs())
+            .ok_or_else(|| wrong_type("namespace", &fields))?;
+        for (name, value) in pairs {
+            namespace.set(name.as_str().ok_or_else(|| wrong_type("namespace: name", &name))?, value);
+        }
+    }
+    Ok(Value::from_object(namespace))
+}
+
+/// What the template itself says about the input, in its own words.
+#[derive(Debug)]
+pub struct Raised(pub String);
+
+impl std::fmt::Display for Raised {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Raised {}
+
+fn raise_exception(_: &State, message: &Value) -> Result<Value, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(Raised(to_str(message)?)))
+}

@@ -1,0 +1,40 @@
+#include "hadal/text/stop_strings.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace hadal::text {
+namespace {
+
+// Where `text` may be the beginning of `stop` until its end; text.size() if nowhere.
+size_t possible_start(std::string_view text, std::string_view stop) {
+  size_t start = text.size() - std::min(text.size(), stop.size() - 1);
+  while (!stop.starts_with(text.substr(start))) ++start;
+  return start;
+}
+
+}  // namespace
+
+StopStrings::StopStrings(std::vector<std::string> stops) : stops_(std::move(stops)) {
+  std::erase_if(stops_, [](const std::string& stop) { return stop.empty(); });
+}
+
+std::string StopStrings::push(std::string_view text) {
+  if (stopped_) return {};
+  held_ += text;
+  size_t first = std::string::npos, safe = held_.size();
+  for (const std::string& stop : stops_) {
+    first = std::min(first, held_.find(stop));
+    safe = std::min(safe, possible_start(held_, stop));
+  }
+  stopped_ = first != std::string::npos;
+  std::string shown = held_.substr(0, stopped_ ? first : safe);
+  held_.erase(0, stopped_ ? held_.size() : safe);
+  return shown;
+}
+
+std::string StopStrings::finish() {
+  return std::exchange(held_, {});
+}
+
+}  // namespace hadal::text
