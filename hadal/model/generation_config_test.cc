@@ -1,10 +1,9 @@
 #include "hadal/model/generation_config.h"
 
-#include <filesystem>
-#include <fstream>
-
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+
+#include "hadal/core/test_files.h"
 
 namespace hadal::model {
 namespace {
@@ -105,17 +104,11 @@ TEST(GenerationConfig, AnAbsentFileGivesTheDefaults) {
 }
 
 TEST(GenerationConfig, ErrorsNameTheFile) {
-  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "hadal_generation_config";
-  std::filesystem::create_directories(folder);
-  std::ofstream(folder / "generation_config.json") << R"({"top_p": 2})";
-  try {
-    load_generation_config(folder.string(), small_config());
-    ADD_FAILURE() << "accepted";
-  } catch (const Error& e) {
-    EXPECT_EQ(std::string(e.what()).find((folder / "generation_config.json").string() + "\n"), 0U)
-        << e.what();
-  }
-  std::filesystem::remove_all(folder);
+  const TempFolder folder;
+  const std::string file = folder.write("generation_config.json", R"({"top_p": 2})");
+  const std::string message =
+      error_of(ErrorKind::kConfig, [&] { load_generation_config(folder.path(), small_config()); });
+  EXPECT_TRUE(message.starts_with(file + "\n")) << message;
 }
 
 }  // namespace

@@ -59,13 +59,15 @@ std::vector<std::string> mlp_words(const ModelConfig& c) {
   for (int64_t l = 0; l < c.num_hidden_layers; ++l) moe_layers += c.is_moe_layer(l) ? 1 : 0;
   std::vector<std::string> lines;
   if (moe_layers < c.num_hidden_layers) {
+    const int64_t dense = c.num_hidden_layers - moe_layers;
     lines.push_back(
-        fmt::format("{} dense layers, {} wide", c.num_hidden_layers - moe_layers, c.intermediate_size));
+        fmt::format("{} dense {}, {} wide", dense, dense == 1 ? "layer" : "layers", c.intermediate_size));
   }
   if (moe_layers > 0) {
-    lines.push_back(fmt::format("{} layers of {} experts, {} wide: {} a token {}, and {} shared", moe_layers,
-                                c.n_routed_experts, c.moe_intermediate_size, c.num_experts_per_tok,
-                                router_words(c), c.n_shared_experts));
+    lines.push_back(fmt::format("{} {} of {} experts, {} wide: {} a token {}, and {} shared", moe_layers,
+                                moe_layers == 1 ? "layer" : "layers", c.n_routed_experts,
+                                c.moe_intermediate_size, c.num_experts_per_tok, router_words(c),
+                                c.n_shared_experts));
   }
   return lines;
 }
