@@ -20,7 +20,7 @@ dir := build/$(PRESET)
 .DEFAULT_GOAL := help
 
 run: build  ## build, then a story from the built-in model
-	build/hadal generate -p "Once upon a time" --max-tokens 160
+	build/hadal generate -p "Once upon a time" --echo --seed 3
 
 test: build  ## build, then every test (PRESET=asan, tsan, clang, debug as well)
 	ctest --preset $(PRESET) -j $(JOBS) $(if $(TESTS),-R '$(TESTS)')

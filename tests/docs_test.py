@@ -11,9 +11,9 @@
 * docs/architecture.md quotes the layer table of tools/check_layers.py
 * docs/formats.md names every key that hadal/model/config.cc reads
 * docs/dependencies.md names every package of tools/install_deps.sh and every crate with its version
-* every golden checkpoint is read by a test
 """
 import functools
+import os
 import pathlib
 import re
 import shlex
@@ -62,6 +62,7 @@ def run_blocks(binary: pathlib.Path) -> list[str]:
                         ["bash", "-euo", "pipefail", "-c", text],
                         cwd=folder,
                         stdin=subprocess.DEVNULL,
+                        env=os.environ | {"HADAL_MODELS": str(ROOT / "models")},  # BINARY may lie elsewhere
                         capture_output=True,
                         text=True,
                         timeout=SECONDS_PER_BLOCK,
@@ -194,12 +195,6 @@ def check_dependencies() -> list[str]:
     return [f"docs/dependencies.md: {name} is missing" for name in missing]
 
 
-def check_goldens_are_read() -> list[str]:
-    tests = "".join(f.read_text(encoding="utf-8") for f in [*ROOT.glob("tests/*.cc"), *ROOT.glob("hadal/*/*_test.cc")])
-    cases = [folder.name for folder in (ROOT / "tests/golden").iterdir() if folder.is_dir()]
-    return [f"tests/golden/{case}: no test names it" for case in cases if f'"{case}"' not in tests]
-
-
 if __name__ == "__main__":
     hadal = pathlib.Path(sys.argv[1]).resolve()
     failures = [
@@ -208,7 +203,6 @@ if __name__ == "__main__":
         *check_layer_table(),
         *check_config_keys(),
         *check_dependencies(),
-        *check_goldens_are_read(),
         *check_commands(hadal),
         *run_blocks(hadal),
     ]
