@@ -69,6 +69,11 @@ class StrictCallback {
 }  // namespace
 
 json parse_json(std::string_view text, const std::string& where, ErrorKind kind) {
+  // nlohmann takes a NUL byte for the end of the text, so that what follows would go unread; JSON has no such byte.
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    const Position at = position_of(text, nul);
+    fail(kind, "{}\n  JSON      line {}, column {}: a NUL byte", where, at.line, at.column);
+  }
   try {
     auto callback = std::make_shared<StrictCallback>(where, kind);
     return json::parse(text, [callback](int depth, json::parse_event_t event, json& value) {
