@@ -70,7 +70,8 @@ void on_sigbus(int /*signal*/, siginfo_t* info, void* /*context*/) {
 }  // namespace
 
 MmapFile::MmapFile(const std::string& path) : path_(path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // O_NONBLOCK: opening a pipe would wait for a writer. It means nothing for regular files.
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) fail(ErrorKind::kIo, "{}\n  cannot be opened: {}", path, std::strerror(errno));
   struct stat status {};
   if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
