@@ -20,7 +20,7 @@ int64_t available_memory_bytes();
 /// Throws kCapacity, with every number, when the needs exceed `available`.
 void check_memory(std::span<const MemoryNeed> needs, int64_t available);
 
-/// "1.50 GiB", "312 MiB", "9 B".
+/// "1.50 GiB", "312.0 MiB", "9 B".
 std::string format_bytes(int64_t bytes);
 
 }  // namespace hadal

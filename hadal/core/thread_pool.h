@@ -46,7 +46,8 @@ class ThreadPool {
   std::exception_ptr error_;
 };
 
-/// body(begin, end) over [0, n) in pieces of at most `grain`. A loop of one piece runs on the caller alone.
+/// body(begin, end) over [0, n) in pieces of at most `grain`. A loop of one piece runs on the caller alone, and so does, in
+/// one piece, a loop on a pool of one thread.
 template <class Body>
 void parallel_for(ThreadPool& pool, int64_t n, int64_t grain, const Body& body) {
   if (n <= 0) return;
