@@ -3,6 +3,7 @@
 #
 #   PRESET=release|debug|clang|asan|tsan   what to build; each has its own folder build/<preset>
 #   TESTS=regex                            which tests `make test` runs; default: all
+#   TARGETS="a b"                          what `make build` builds; default: all
 #   JOBS=n                                 compilers at once; default: one per core, but 2 GB of memory each
 #   PREFIX=/usr/local, DESTDIR=            where `make install` puts things
 
@@ -28,7 +29,7 @@ test: build  ## build, then every test (PRESET=asan, tsan, clang, debug as well)
 build: deps  ## build/<preset> and, for the release preset, build/hadal
 	@cmake --preset $(PRESET) $(CMAKE_FLAGS) >build/configure.log || { cat build/configure.log; exit 1; }
 	@cmake --build --preset $(PRESET) --target hadal_bridge_build
-	@cmake --build --preset $(PRESET) -j $(JOBS)
+	@cmake --build --preset $(PRESET) -j $(JOBS) $(if $(TARGETS),--target $(TARGETS))
 	@$(if $(filter release,$(PRESET)),ln -sfn release/cli/hadal build/hadal,true)
 
 deps:
