@@ -19,6 +19,15 @@ void for_each_block(const float* x, int64_t k, int64_t block, float* packed, con
   }
 }
 
+// The smallest power of two that is at least s > 0. From the exponent's bits: ceil(log2(s)) of the official code rounds
+// its logarithm, and so falls short just above a power of two.
+float power_of_two_from(float s) {
+  if (std::isinf(s)) return s;  // an infinite activation becomes NaN, which someone notices
+  int exponent = 0;
+  const float fraction = std::frexp(s, &exponent);  // s = fraction * 2^exponent, fraction in [0.5, 1)
+  return std::ldexp(1.0F, fraction == 0.5F ? exponent - 1 : exponent);
+}
+
 }  // namespace
 
 void pack_f32(const float* x, int64_t k, int64_t block, float* packed) noexcept {
@@ -39,7 +48,7 @@ void pack_f8(const float* x, int64_t k, int64_t block, bool ue8m0, float* packed
     float largest = 1e-4F;
     for (int64_t i = 0; i < length; ++i) largest = std::max(largest, std::fabs(in[i]));
     float s = largest / 448.0F;
-    if (ue8m0) s = std::exp2(std::ceil(std::log2(s)));
+    if (ue8m0) s = power_of_two_from(s);
     for (int64_t i = 0; i < length; ++i) out[i] = to_float(to_f8e4m3(in[i] / s));
     scale[b] = s;
   });
