@@ -29,4 +29,19 @@ inline double exact_value(f8e4m3 x) {
   return decode(x.bits, 4, 3);
 }
 
+/// The E4M3 code whose value is nearest to x, the even one of two that are equally near: by looking at all of them.
+inline f8e4m3 nearest_f8e4m3(float x) {
+  const double magnitude = std::fabs(double{x});
+  uint8_t best = 0;
+  double best_distance = magnitude;
+  for (uint8_t code = 1; code <= 0x7e; ++code) {
+    const double distance = std::fabs(exact_value(f8e4m3{code}) - magnitude);
+    if (distance < best_distance || (distance == best_distance && code % 2 == 0)) {
+      best = code;
+      best_distance = distance;
+    }
+  }
+  return {static_cast<uint8_t>(best | (std::signbit(x) ? 0x80 : 0))};
+}
+
 }  // namespace hadal
