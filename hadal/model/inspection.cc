@@ -73,7 +73,7 @@ std::vector<std::string> mlp_words(const ModelConfig& c) {
 }
 
 std::string rope_words(const ModelConfig& c) {
-  const std::string rope = fmt::format("RoPE with base {}", c.rope_theta);
+  std::string rope = fmt::format("RoPE with base {}", c.rope_theta);
   if (!c.rope_scaling) return rope;
   return fmt::format("{}, stretched {}-fold from {} tokens by YaRN", rope, c.rope_scaling->factor,
                      c.rope_scaling->original_max_position_embeddings);

@@ -40,6 +40,7 @@ ModelSize count_params(const ModelConfig& config) {
 
 std::vector<FormatBytes> largest_first(const std::map<DType, int64_t>& bytes) {
   std::vector<FormatBytes> list;
+  list.reserve(bytes.size());
   for (const auto& [dtype, count] : bytes) list.push_back({dtype, count});
   std::ranges::stable_sort(list, std::greater<>(), &FormatBytes::bytes);
   return list;
