@@ -1,0 +1,194 @@
+// Same tokens, same bits: a sequence's logits do not depend on threads, batch, chunks or pages (docs/architecture.md).
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "hadal/engine/engine.h"
+#include "hadal/engine/teacher_forcing.h"
+#include "hadal/model/deepseek.h"
+
+namespace hadal::tests {
+namespace {
+
+struct Case {
+  std::string folder;
+  ops::Precision precision;
+  std::string name;
+};
+
+class InvarianceTest : public testing::TestWithParam<Case> {
+ protected:
+  InvarianceTest() : pool_(2), model_(model::load_model(GetParam().folder, pool_)) {
+    // Any ids will do; more than two pages, and more than one 512-token chunk where the context allows.
+    const int64_t length = std::min<int64_t>(model_.config.max_position_embeddings, 600);
+    for (int64_t i = 0; i < length; ++i) {
+      tokens_.push_back(static_cast<int32_t>((i * 7919 + i * i * 31) % model_.config.vocab_size));
+    }
+  }
+
+  std::vector<float> logits(ThreadPool& pool, const engine::ForcingOptions& options, size_t length) {
+    return engine::run_tokens(model_, pool, GetParam().precision, std::span(tokens_).first(length), options)
+        .logits.values();
+  }
+
+  static void expect_same_bits(std::span<const float> a, std::span<const float> b, const std::string& what) {
+    ASSERT_EQ(a.size(), b.size()) << what;
+    EXPECT_EQ(std::memcmp(a.data(), b.data(), a.size_bytes()), 0) << what;
+  }
+
+  // The tokens and logprobs of each request when all of them share an engine.
+  std::vector<std::vector<engine::Sampled>> generate(ThreadPool& pool,
+                                                     const std::vector<engine::Request>& requests,
+                                                     engine::EngineLimits limits) {
+    engine::Engine engine(model_, pool, GetParam().precision, limits);
+    std::map<engine::RequestId, size_t> index;
+    for (size_t i = 0; i < requests.size(); ++i) index[engine.submit(requests[i])] = i;
+    std::vector<std::vector<engine::Sampled>> answers(requests.size());
+    while (engine.step([&](const engine::Event& event) {
+      if (const auto* token = std::get_if<engine::TokenEvent>(&event)) {
+        answers[index.at(token->id)].push_back(token->sampled);
+      }
+    })) {
+    }
+    return answers;
+  }
+
+  std::vector<engine::Request> requests() const {
+    std::vector<engine::Request> list;
+    for (const size_t length : {3U, 70U, 1U, 130U, 64U}) {
+      engine::Request request;
+      request.prompt.assign(tokens_.begin(), tokens_.begin() + static_cast<std::ptrdiff_t>(length));
+      request.sampling.temperature = 0.9F;
+      request.sampling.top_p = 0.95F;
+      request.sampling.seed = 40 + length;
+      request.sampling.num_logprobs = 2;
+      request.max_tokens = 12 + static_cast<int64_t>(length % 5);
+      list.push_back(request);
+    }
+    return list;
+  }
+
+  static void expect_same_answers(const std::vector<engine::Sampled>& a,
+                                  const std::vector<engine::Sampled>& b) {
+    ASSERT_EQ(a.size(), b.size());
+    for (size_t i = 0; i < a.size(); ++i) {
+      EXPECT_EQ(a[i].token, b[i].token);
+      EXPECT_EQ(std::memcmp(&a[i].logprob, &b[i].logprob, sizeof(float)), 0);
+    }
+  }
+
+  ThreadPool pool_;
+  model::Model model_;
+  std::vector<int32_t> tokens_;
+};
+
+TEST_P(InvarianceTest, Threads) {
+  ThreadPool one(1), three(3);
+  for (const bool decode : {false, true}) {
+    const size_t length = decode ? 90 : tokens_.size();
+    const auto expected = logits(one, {.decode = decode}, length);
+    expect_same_bits(logits(pool_, {.decode = decode}, length), expected, "2 threads");
+    expect_same_bits(logits(three, {.decode = decode}, length), expected, "3 threads");
+  }
+}
+
+// Small chunks make the keys of all earlier tokens anew each time: so those run on the sequence's beginning.
+TEST_P(InvarianceTest, PrefillChunks) {
+  const auto whole = logits(pool_, {}, tokens_.size());
+  for (const auto& [chunk, length] : {std::pair<int64_t, size_t>{1, 40}, {7, 150}, {129, 600}, {512, 600}}) {
+    const size_t count = std::min(length, tokens_.size());
+    expect_same_bits(logits(pool_, {.chunk = chunk}, count),
+                     std::span(whole).first(count * static_cast<size_t>(model_.config.vocab_size)),
+                     "chunks of " + std::to_string(chunk));
+  }
+}
+
+TEST_P(InvarianceTest, Pages) {
+  constexpr int64_t kPage = engine::Engine::kPageSize;
+  const auto length = static_cast<int64_t>(tokens_.size());
+  const int64_t pages = (length + kPage - 1) / kPage;
+  std::vector<int32_t> scattered(
+      static_cast<size_t>(pages));  // every second page of a larger pool, backwards
+  for (int64_t i = 0; i < pages; ++i)
+    scattered[static_cast<size_t>(i)] = static_cast<int32_t>(2 * (pages - i) - 1);
+  for (const bool decode : {false, true}) {
+    const int64_t count = decode ? 90 : length;
+    const auto expected = logits(pool_, {.decode = decode}, static_cast<size_t>(count));
+    engine::KvCache cache(model_.config, 2 * pages, kPage, engine::cache_format(GetParam().precision));
+    Arena scratch;
+    ops::Context ctx{pool_, scratch, GetParam().precision};
+    engine::BatchBuilder builder(kPage);
+    Tensor<float, 2> out({count, model_.config.vocab_size});
+    const int64_t step = decode ? 1 : count;
+    for (int64_t first = 0; first < count; first += step) {
+      builder.clear();
+      builder.add(
+          {.tokens = std::span(tokens_).subspan(static_cast<size_t>(first), static_cast<size_t>(step)),
+           .first_position = static_cast<int32_t>(first),
+           .pages = scattered,
+           .decode = decode,
+           .all_logits = true});
+      const ops::Batch batch = builder.batch();
+      Tensor<float, 2> x({step, model_.config.hidden_size});
+      model::forward(ctx, model_, batch, cache.layers(), 0, model_.config.num_hidden_layers, x.view(),
+                     nullptr);
+      model::head(ctx, model_, batch, x.view(), out.view().rows(first, step));
+    }
+    expect_same_bits(out.values(), expected, decode ? "absorbed" : "expanded");
+  }
+}
+
+TEST_P(InvarianceTest, LayerRangesInParts) {
+  const int64_t layers = model_.config.num_hidden_layers, count = 40;
+  const auto expected = logits(pool_, {}, count);
+  engine::KvCache cache(model_.config, 1, engine::Engine::kPageSize,
+                        engine::cache_format(GetParam().precision));
+  Arena scratch;
+  ops::Context ctx{pool_, scratch, GetParam().precision};
+  engine::BatchBuilder builder(engine::Engine::kPageSize);
+  const std::vector<int32_t> pages{0};
+  builder.add(
+      {.tokens = std::span(tokens_).first(count), .first_position = 0, .pages = pages, .all_logits = true});
+  const ops::Batch batch = builder.batch();
+  Tensor<float, 2> x({count, model_.config.hidden_size}), out({count, model_.config.vocab_size});
+  for (int64_t l = 0; l < layers; ++l) {
+    model::forward(ctx, model_, batch, cache.layers(), l, l + 1, x.view(), nullptr);
+  }
+  model::head(ctx, model_, batch, x.view(), out.view());
+  expect_same_bits(out.values(), expected, "a layer at a time");
+}
+
+TEST_P(InvarianceTest, BatchNeighbours) {
+  const auto all = requests();
+  const engine::EngineLimits roomy{.kv_cache_tokens = 2048};
+  const auto together = generate(pool_, all, roomy);
+  for (size_t i = 0; i < all.size(); ++i) {
+    expect_same_answers(generate(pool_, {all[i]}, roomy).at(0), together[i]);
+  }
+}
+
+TEST_P(InvarianceTest, WaitingSmallStepsAndThreads) {
+  const auto all = requests();
+  const auto expected = generate(pool_, all, {.kv_cache_tokens = 2048});
+  ThreadPool three(3);
+  // Two at a time in a cache that holds little more, prompts in pieces of at most 17 tokens.
+  const auto found =
+      generate(three, all, {.max_num_seqs = 2, .max_tokens_per_step = 17, .kv_cache_tokens = 320});
+  for (size_t i = 0; i < all.size(); ++i) expect_same_answers(found[i], expected[i]);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Models, InvarianceTest,
+    testing::Values(Case{"models/tiny-chat", {}, "TinyChatBf16"},
+                    Case{"models/tiny-chat", {.f32 = true}, "TinyChatF32"},
+                    Case{"tests/golden/v2lite", {}, "V2LiteBf16"},
+                    Case{"tests/golden/v3_fp8", {}, "V3Fp8Bf16"},
+                    Case{"tests/golden/v3_fp8", {.f32 = true, .f8_activations = true}, "V3W8A8"}),
+    [](const testing::TestParamInfo<Case>& model) { return model.param.name; });
+
+}  // namespace
+}  // namespace hadal::tests
