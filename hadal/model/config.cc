@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "hadal/model/json_fields.h"
+#include "hadal/model/yarn.h"
 
 namespace hadal::model {
 namespace {
@@ -296,11 +297,6 @@ void parse_token_ids(JsonFields& in, const Defaults& defaults, ModelConfig& c) {
   if (c.bos_token_id.value_or(0) > ids.max) {
     in.refuse("bos_token_id", fmt::format("an id below vocab_size = {}", c.vocab_size));
   }
-}
-
-// m(mscale) of YaRN: how much longer contexts sharpen the attention.
-double yarn_mscale(double factor, double mscale) {
-  return factor <= 1.0 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
 }
 
 }  // namespace
