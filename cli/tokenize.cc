@@ -77,7 +77,8 @@ void decode_lines(const text::Tokenizer& tokenizer, bool skip_special) {
       fail(ErrorKind::kRequest, "{}\n  expected  token ids below {}\n  found     {}", lines.where(),
            tokenizer.vocab_size(), id);
     }
-    write_stdout(json{{"text", tokenizer.decode(ids, skip_special)}}.dump() + "\n");
+    // ASCII only: some readers of lines take U+2028 in a string for the end of one.
+    write_stdout(json{{"text", tokenizer.decode(ids, skip_special)}}.dump(-1, ' ', true) + "\n");
   }
 }
 

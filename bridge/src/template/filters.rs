@@ -25,6 +25,8 @@ pub fn install(env: &mut Environment) {
     env.add_filter("join", join_filter);
     env.add_filter("indent", indent);
     env.add_filter("format", |value: &str, arguments: Rest<Value>| format(value, arguments));
+    env.add_filter("escape", escape);
+    env.add_filter("e", escape);
     env.add_filter("int", int);
     env.add_filter("float", float);
     add_tests(env);
@@ -140,20 +142,51 @@ fn indent(
     Ok(Value::from(out.into_string()))
 }
 
+/// markupsafe's `escape`: a value that was escaped or marked safe stays as it is.
+fn escape(value: &Value) -> Result<Value, Error> {
+    if value.is_safe() {
+        return Ok(value.clone());
+    }
+    let mut out = Text::default();
+    for c in to_str(value)?.chars() {
+        match c {
+            '&' => out.push("&amp;")?,
+            '<' => out.push("&lt;")?,
+            '>' => out.push("&gt;")?,
+            '"' => out.push("&#34;")?,
+            '\'' => out.push("&#39;")?,
+            c => out.push(c.encode_utf8(&mut [0; 4]))?,
+        }
+    }
+    Ok(Value::from_safe_string(out.into_string()))
+}
+
 fn int(value: &Value, fallback: Option<Value>, base: Option<u32>, options: Kwargs) -> Result<Value, Error> {
     let fallback = fallback.or(options.get("default")?).unwrap_or_else(|| Value::from(0));
     let base = base.or(options.get("base")?).unwrap_or(10);
     options.assert_all_used()?;
     let from_float = |float: f64| (float.abs() < 1e18).then(|| Value::from(float as i64));
-    Ok(match value.as_str().map(str::trim) {
-        Some(text) if (2..=36).contains(&base) => match i64::from_str_radix(text, base) {
-            Ok(int) => Value::from(int),
-            Err(_) => text.parse().ok().and_then(from_float).unwrap_or(fallback),
+    Ok(match value.as_str() {
+        Some(text) => match parse_int(text.trim(), base) {
+            Some(int) => Value::from(int),
+            None => text.trim().parse().ok().and_then(from_float).unwrap_or(fallback),
         },
-        Some(_) => fallback,
         None if value.is_integer() => value.clone(),
+        None if value.kind() == ValueKind::Bool => Value::from(i64::from(value.is_true())),
         None => f64::try_from(value.clone()).ok().and_then(from_float).unwrap_or(fallback),
     })
+}
+
+/// `int(text, base)`, with the prefix that the base may have.
+fn parse_int(text: &str, base: u32) -> Option<i64> {
+    let prefix = match base {
+        2 => "0b",
+        8 => "0o",
+        16 => "0x",
+        3..=36 => "",
+        _ => return None,
+    };
+    i64::from_str_radix(text.strip_prefix(prefix).unwrap_or(text), base).ok()
 }
 
 fn float(value: &Value, fallback: Option<Value>, options: Kwargs) -> Result<Value, Error> {

@@ -120,27 +120,29 @@ fn split<'t>(
     Ok(pieces)
 }
 
-/// `split()`: at runs of whitespace, none at the ends; what is left after `limit` splits keeps its inner spaces.
+/// `split()`: at runs of whitespace, with no empty words at the ends; what is left after `limit` splits stays whole.
 fn split_words(text: &str, limit: usize, from_right: bool) -> Vec<&str> {
+    let skip = |text| {
+        if from_right {
+            str::trim_end_matches(text, is_space)
+        } else {
+            str::trim_start_matches(text, is_space)
+        }
+    };
     let mut words = Vec::new();
-    let mut rest = text.trim_matches(is_space);
+    let mut rest = skip(text);
     while !rest.is_empty() {
         let space = if from_right { rest.rfind(is_space) } else { rest.find(is_space) };
-        match space.filter(|_| words.len() < limit) {
-            None => {
-                words.push(rest);
-                break;
-            }
+        let (word, others) = match space.filter(|_| words.len() < limit) {
+            None => (rest, ""),
             Some(at) if from_right => {
                 let width = rest[at..].chars().next().map_or(1, char::len_utf8);
-                words.push(&rest[at + width..]);
-                rest = rest[..at].trim_end_matches(is_space);
+                (&rest[at + width..], &rest[..at])
             }
-            Some(at) => {
-                words.push(&rest[..at]);
-                rest = rest[at..].trim_start_matches(is_space);
-            }
-        }
+            Some(at) => rest.split_at(at),
+        };
+        words.push(word);
+        rest = skip(others);
     }
     if from_right {
         words.reverse();
