@@ -2,6 +2,7 @@
 // into a buffer that stays in L1, and used from there for all rows of the activations.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "hadal/core/dtype.h"
 #include "hadal/kernels/lanes.h"
@@ -54,6 +55,40 @@ void add_scaled(const GemmArgs& args, int64_t row, int64_t strip, int64_t rows, 
   }
 }
 
+using u8x16 = uint8_t __attribute__((vector_size(16)));
+using u16x8 = uint16_t __attribute__((vector_size(16)));
+using u32x4 = uint32_t __attribute__((vector_size(16)));
+using i32x4 = int32_t __attribute__((vector_size(16)));
+
+// Four codes of float8_e4m3fn, one in each lane. NaN codes are refused at load, so none is told apart here. A code whose
+// exponent is 0 is converted as an integer: the shifted exponent of to_float() would make a denormal, which is slow.
+inline f32x4 expand_4_f8(u32x4 codes) {
+  const u32x4 magnitude = codes & 0x7fU, sign = (codes & 0x80U) << 24;
+  const u32x4 normal = (magnitude << 20) + (120U << 23);  // rebias 7 -> 127
+  const f32x4 subnormal = __builtin_convertvector(reinterpret_cast<i32x4>(magnitude), f32x4) * 0x1p-9F;
+  const auto is_subnormal = reinterpret_cast<u32x4>(magnitude < 8U);
+  const u32x4 value = (is_subnormal & reinterpret_cast<u32x4>(subnormal)) | (~is_subnormal & normal);
+  return reinterpret_cast<f32x4>(value | sign);
+}
+
+// The loop that compilers leave scalar: bytes are widened by interleaving them with zeros.
+inline void expand_16_f8(const uint8_t* codes, float* out) {
+  u8x16 bytes;
+  std::memcpy(&bytes, codes, sizeof bytes);
+  const u8x16 zero{};
+  const auto low = reinterpret_cast<u16x8>(
+      __builtin_shufflevector(bytes, zero, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23));
+  const auto high = reinterpret_cast<u16x8>(
+      __builtin_shufflevector(bytes, zero, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31));
+  const u16x8 none{};
+  for (const auto& [half, to] : {std::pair{low, out}, std::pair{high, out + 8}}) {
+    store4(to, expand_4_f8(
+                   reinterpret_cast<u32x4>(__builtin_shufflevector(half, none, 0, 8, 1, 9, 2, 10, 3, 11))));
+    store4(to + 4, expand_4_f8(reinterpret_cast<u32x4>(
+                       __builtin_shufflevector(half, none, 4, 12, 5, 13, 6, 14, 7, 15))));
+  }
+}
+
 }  // namespace
 
 template <Format format>
@@ -67,13 +102,10 @@ void expand(const std::byte* w, int64_t n, float* out) noexcept {
     const auto* codes = reinterpret_cast<const f16*>(w);
     for (int64_t i = 0; i < n; ++i) out[i] = to_float(codes[i]);
   } else {
-    // to_float(f8e4m3) without its NaN branch, which keeps the loop vectorisable: NaN codes are refused at load.
     const auto* codes = reinterpret_cast<const uint8_t*>(w);
-    for (int64_t i = 0; i < n; ++i) {
-      const auto magnitude = std::bit_cast<float>(static_cast<uint32_t>(codes[i] & 0x7fU) << 20) * 0x1p120F;
-      const uint32_t sign = static_cast<uint32_t>(codes[i] & 0x80U) << 24;
-      out[i] = std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) | sign);
-    }
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) expand_16_f8(codes + i, out + i);
+    for (; i < n; ++i) out[i] = to_float(f8e4m3{codes[i]});
   }
 }
 
