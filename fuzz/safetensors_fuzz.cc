@@ -2,6 +2,7 @@
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <set>
 #include <span>
 #include <stdexcept>
@@ -198,7 +199,7 @@ int main(int argc, char** argv) {
   using namespace hadal::fuzz;  // NOLINT(google-build-using-namespace): this file has nothing else
   std::vector<std::string> seeds;
   Random random(1);
-  for (int i = 0; i < 20; ++i) seeds.push_back(to_bytes(make_valid(random)));
+  std::generate_n(std::back_inserter(seeds), 20, [&] { return to_bytes(make_valid(random)); });
   return fuzz_main(argc, argv,
                    {.name = "fuzz_safetensors",
                     .seeds = seeds,

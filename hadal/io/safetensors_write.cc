@@ -23,12 +23,20 @@ namespace {
   fail(ErrorKind::kIo, "{}\n  cannot be {}: {}", path, what, std::strerror(errno));
 }
 
+// A device or a pipe, such as /dev/null: it is written to, for a rename would put a file in its place.
+bool is_special(const std::string& path) {
+  std::error_code ignored;
+  const auto status = std::filesystem::status(path, ignored);
+  return std::filesystem::is_other(status);
+}
+
 // A file that replaces `path` by commit() and leaves no trace without it.
 class AtomicFile {
  public:
   explicit AtomicFile(const std::string& path)
       : path_(path),
-        temporary_(fmt::format("{}.tmp-{}", path, getpid())),
+        in_place_(is_special(path)),
+        temporary_(in_place_ ? path : fmt::format("{}.tmp-{}", path, getpid())),
         fd_(open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
     if (fd_ < 0) fail_io(temporary_, "created");
   }
@@ -36,7 +44,7 @@ class AtomicFile {
   AtomicFile& operator=(const AtomicFile&) = delete;
   ~AtomicFile() {
     if (fd_ >= 0) close(fd_);
-    if (!committed_) unlink(temporary_.c_str());
+    if (!committed_ && !in_place_) unlink(temporary_.c_str());
   }
 
   void append(std::span<const std::byte> bytes) {
@@ -50,9 +58,10 @@ class AtomicFile {
 
   // After a failed fsync the kernel may have dropped the pages, and a second one would lie: the file is given up.
   void commit() {
-    if (fsync(fd_) != 0) fail_io(temporary_, "written to disk");
+    if (!in_place_ && fsync(fd_) != 0) fail_io(temporary_, "written to disk");
     const int fd = std::exchange(fd_, -1);
     if (close(fd) != 0) fail_io(temporary_, "written");
+    if (in_place_) return;
     if (rename(temporary_.c_str(), path_.c_str()) != 0) fail_io(path_, "replaced");
     committed_ = true;
     sync_folder();
@@ -71,7 +80,9 @@ class AtomicFile {
     if (!synced) fail_io(folder, "written to disk");
   }
 
-  std::string path_, temporary_;
+  std::string path_;
+  bool in_place_;
+  std::string temporary_;
   int fd_;
   bool committed_ = false;
 };
@@ -93,6 +104,7 @@ std::string make_header(std::span<const TensorEntry> tensors,
   std::vector<std::string> entries;
   if (!metadata.empty()) {
     std::vector<std::string> texts;
+    texts.reserve(metadata.size());
     for (const auto& [key, value] : metadata) texts.push_back(json_text(key) + ':' + json_text(value));
     entries.push_back(fmt::format("\"__metadata__\":{{{}}}", fmt::join(texts, ",")));
   }
