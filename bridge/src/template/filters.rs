@@ -1,38 +1,40 @@
 //! Filters, tests and functions that transformers' environment has and minijinja has not, or not with Jinja2's
 //! arguments, Python's results and a bound on their size.
 
-use minijinja::value::{Kwargs, Rest, Value, ValueKind, ValueOrKwargs};
+use minijinja::value::{from_args, Kwargs, Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State};
 
-use super::meter::{refused, Namespace};
+use super::meter::{add, charge_pieces, refused, Namespace};
 use super::python::{to_json, to_str, wrong_type, JsonStyle, Text};
-use super::strings::{format, join, replace, split_lines, strip};
+use super::strings::{self, split_lines, strip};
 
-/// Adds them to the environment.
+/// Adds them to the environment, and takes out what Jinja2 does not have.
 pub fn install(env: &mut Environment) {
+    for name in ["bool", "chain", "lines", "pprint", "split", "zip"] {
+        env.remove_filter(name);
+    }
+    env.remove_global("debug");
     env.add_filter("tojson", tojson);
-    env.add_filter("string", |value: &Value| to_str(value));
+    env.add_filter("string", string);
     env.add_filter("length", length);
     env.add_filter("count", length);
     env.add_filter("default", default);
     env.add_filter("d", default);
-    env.add_filter("trim", |value: &Value, characters: Option<&str>| {
-        Ok::<String, Error>(strip(&to_str(value)?, "strip", characters).to_owned())
-    });
-    env.add_filter("replace", |value: &Value, old: &Value, new: &Value, count: Option<i64>| {
-        replace(&to_str(value)?, &to_str(old)?, &to_str(new)?, count)
-    });
-    env.add_filter("join", join_filter);
+    env.add_filter("trim", trim);
+    env.add_filter("replace", replace);
+    env.add_filter("join", join);
     env.add_filter("indent", indent);
-    env.add_filter("format", |value: &str, arguments: Rest<Value>| format(value, arguments));
+    env.add_filter("format", format);
     env.add_filter("escape", escape);
     env.add_filter("e", escape);
     env.add_filter("int", int);
     env.add_filter("float", float);
-    add_tests(env);
+    env.add_filter("sum", sum);
+    env.add_filter("batch", batch);
+    env.add_filter("slice", slice);
     env.add_function("namespace", namespace);
     env.add_function("raise_exception", raise_exception);
-    env.remove_global("debug");
+    add_tests(env);
 }
 
 fn add_tests(env: &mut Environment) {
@@ -50,7 +52,7 @@ fn add_tests(env: &mut Environment) {
 }
 
 /// transformers' `tojson`: `json.dumps` without Jinja2's HTML escapes.
-fn tojson(value: &Value, options: Kwargs) -> Result<String, Error> {
+fn tojson(state: &mut State, value: &Value, options: Kwargs) -> Result<Value, Error> {
     let separators: Option<Vec<String>> = options.get("separators")?;
     let indent: Option<usize> = options.get("indent")?;
     let mut style = JsonStyle {
@@ -67,7 +69,7 @@ fn tojson(value: &Value, options: Kwargs) -> Result<String, Error> {
         style.item_separator = item;
         style.key_separator = key;
     }
-    to_json(value, &style)
+    to_json(value, &style)?.into_value(state)
 }
 
 fn length(value: &Value) -> Result<usize, Error> {
@@ -90,7 +92,31 @@ fn default(
     Ok(if replaced { other } else { value.clone() })
 }
 
-fn join_filter(
+fn string(state: &mut State, value: &Value) -> Result<Value, Error> {
+    if value.as_str().is_some() {
+        return Ok(value.clone());
+    }
+    let mut out = Text::default();
+    out.push(&to_str(value)?)?;
+    out.into_value(state)
+}
+
+fn trim(value: &Value, characters: Option<&str>) -> Result<String, Error> {
+    Ok(strip(&to_str(value)?, "strip", characters).to_owned())
+}
+
+fn replace(
+    state: &mut State,
+    value: &Value,
+    old: &Value,
+    new: &Value,
+    count: Option<i64>,
+) -> Result<Value, Error> {
+    strings::replace(&to_str(value)?, &to_str(old)?, &to_str(new)?, count)?.into_value(state)
+}
+
+fn join(
+    state: &mut State,
     value: &Value,
     separator: Option<&str>,
     attribute: Option<&Value>,
@@ -101,22 +127,55 @@ fn join_filter(
     options.assert_all_used()?;
     let values = value.try_iter()?;
     match attribute {
-        None => join(separator, values),
+        None => strings::join(separator, values)?.into_value(state),
         Some(key) => {
             let picked = values.map(|item| item.get_item(&key)).collect::<Result<Vec<Value>, Error>>()?;
-            join(separator, picked.into_iter())
+            strings::join(separator, picked.into_iter())?.into_value(state)
         }
     }
 }
 
-/// Jinja2's `indent(width=4, first=False, blank=False)`; the width may be a string.
-fn indent(
+fn format(state: &mut State, value: &str, arguments: Rest<Value>) -> Result<Value, Error> {
+    strings::check_format(value)?;
+    let style = minijinja::formatting::FormatStyle::Printf;
+    let mut out = Text::default();
+    out.push(&minijinja::formatting::format(style, value, &arguments)?)?;
+    out.into_value(state)
+}
+
+fn sum(
+    state: &mut State,
     value: &Value,
-    width: Option<Value>,
-    first: Option<bool>,
-    blank: Option<bool>,
+    attribute: Option<&Value>,
+    start: Option<Value>,
     options: Kwargs,
 ) -> Result<Value, Error> {
+    let attribute = attribute.cloned().or(options.get("attribute")?);
+    let mut total = start.or(options.get("start")?).unwrap_or_else(|| Value::from(0));
+    options.assert_all_used()?;
+    for item in value.try_iter()? {
+        let item = attribute.as_ref().map_or(Ok(item.clone()), |key| item.get_item(key))?;
+        total = add(state, total, item)?;
+    }
+    Ok(total)
+}
+
+/// Jinja2 fills the last list up to `count`.
+fn batch(state: &mut State, value: Value, count: usize, fill: Option<Value>) -> Result<Value, Error> {
+    charge_pieces(state, value.len().unwrap_or(0).saturating_add(count))?;
+    minijinja::filters::batch(state, value, count, fill)
+}
+
+fn slice(state: &mut State, value: Value, count: usize, fill: Option<Value>) -> Result<Value, Error> {
+    charge_pieces(state, value.len().unwrap_or(0).saturating_add(count))?;
+    minijinja::filters::slice(state, value, count, fill)
+}
+
+/// Jinja2's `indent(width=4, first=False, blank=False)`; the width may be a string.
+fn indent(state: &mut State, value: &Value, arguments: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let arguments = arguments.into_values();
+    let (width, first, blank, options): (Option<Value>, Option<bool>, Option<bool>, Kwargs) =
+        from_args(&arguments)?;
     let width = width.or(options.get("width")?).unwrap_or_else(|| Value::from(4));
     let first = first.or(options.get("first")?).unwrap_or(false);
     let blank = blank.or(options.get("blank")?).unwrap_or(false);
@@ -139,7 +198,7 @@ fn indent(
         }
         out.push(line)?;
     }
-    Ok(Value::from(out.into_string()))
+    out.into_value(state)
 }
 
 /// markupsafe's `escape`: a value that was escaped or marked safe stays as it is.

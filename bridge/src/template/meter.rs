@@ -5,20 +5,25 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use minijinja::machinery::{Instruction, Instructions};
-use minijinja::value::{DynObject, Enumerator, Object, Rest, Tuple, Value, ValueKind, ValueOrKwargs};
+use minijinja::value::{Enumerator, Object, Rest, Tuple, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State};
 
 use super::python::{to_str, write_str, Text, MAX_TEXT};
 
 /// Instructions a render may run; 20 to 100 ns each.
 pub const MAX_STEPS: u64 = 2_000_000;
-/// Work units a render may spend beside that: about one per 8 bytes read or written. Some 0.3 s.
-const MAX_WORK: u64 = 1 << 28;
-/// Values inside one value, and how deep they nest.
-const MAX_NODES: u64 = 1 << 20;
+/// Work units a render may spend beside that; the worst use of them takes about a second and half a gigabyte.
+const MAX_WORK: u64 = 1 << 27;
+/// Looking at one value of a list or mapping.
+const NODE: u64 = 16;
+/// Bytes of text per unit: compared or looked at, made, and searched or changed.
+const READ: u64 = 16;
+const MADE: u64 = 4;
+const SEARCHED: u64 = 2;
+/// Values inside one value, how deep they nest, and their text.
+const MAX_NODES: u64 = 1 << 18;
 const MAX_DEPTH: usize = 100;
-/// What one value costs when it is looked at.
-const NODE_WORK: u64 = 4;
+const MAX_VALUE_TEXT: u64 = 4 * MAX_TEXT as u64;
 
 /// An error for input that the budgets or the language refuse.
 pub fn refused(message: impl Into<String>) -> Error {
@@ -38,36 +43,53 @@ pub fn charge(state: &mut State, work: u64) -> Result<(), Error> {
     Ok(())
 }
 
+fn text_size(value: &Value) -> u64 {
+    value.as_bytes().map_or(0, |bytes| bytes.len() as u64)
+}
+
+/// Pays for a new text.
+pub fn charge_made(state: &mut State, text: &str) -> Result<(), Error> {
+    charge(state, text.len() as u64 / MADE)
+}
+
 /// The work of reading a value with all that it contains, shared parts counted as often as they appear. An error
 /// for values that are too large or too deep for any later operation to be safe.
 pub fn measure(value: &Value) -> Result<u64, Error> {
-    let mut work = 0;
-    let mut nodes = 0;
-    let mut open = vec![(value.clone(), 0)];
-    while let Some((value, depth)) = open.pop() {
+    let (mut nodes, mut text) = (1, text_size(value));
+    let mut open = Vec::new();
+    let mut look_at = |child: Value, depth: usize, open: &mut Vec<(Value, usize)>| {
         nodes += 1;
-        work += NODE_WORK + value.as_bytes().map_or(0, |bytes| bytes.len() as u64 / 8);
-        if nodes > MAX_NODES || work > MAX_WORK {
+        text += text_size(&child);
+        if nodes > MAX_NODES || text > MAX_VALUE_TEXT {
             return Err(refused("the template makes a value that is too large"));
         }
-        let Some(object) = value.as_object() else { continue };
-        if depth >= MAX_DEPTH {
+        if child.as_object().is_some() {
+            open.push((child, depth));
+        }
+        Ok(())
+    };
+    if value.as_object().is_some() {
+        open.push((value.clone(), 1));
+    }
+    while let Some((value, depth)) = open.pop() {
+        if depth > MAX_DEPTH {
             return Err(refused(format!("the template nests values deeper than {MAX_DEPTH} levels")));
         }
-        push_children(&mut open, &value, object, depth + 1);
+        for_each_child(&value, |child| look_at(child, depth + 1, &mut open))?;
     }
-    Ok(work)
+    Ok(nodes * NODE + text / READ)
 }
 
-fn push_children(open: &mut Vec<(Value, usize)>, value: &Value, object: &DynObject, depth: usize) {
+fn for_each_child(value: &Value, mut visit: impl FnMut(Value) -> Result<(), Error>) -> Result<(), Error> {
+    let Some(object) = value.as_object() else { return Ok(()) };
     if let Some(namespace) = value.downcast_object_ref::<Namespace>() {
-        open.extend(namespace.pairs().into_iter().map(|(_, value)| (value, depth)));
-    } else if value.kind() == ValueKind::Map {
-        let pairs = object.try_iter_pairs().into_iter().flatten();
-        open.extend(pairs.flat_map(|(key, value)| [(key, depth), (value, depth)]));
-    } else {
-        open.extend(object.try_iter().into_iter().flatten().map(|value| (value, depth)));
+        return namespace.pairs().into_iter().try_for_each(|(_, child)| visit(child));
     }
+    if value.kind() == ValueKind::Map {
+        let mut pairs = object.try_iter_pairs().into_iter().flatten();
+        return pairs.try_for_each(|(key, child)| visit(key).and_then(|()| visit(child)));
+    }
+    object.try_iter().into_iter().flatten().try_for_each(visit)
 }
 
 /// Measures and pays for a value.
@@ -77,6 +99,20 @@ pub fn pay(state: &mut State, value: &Value) -> Result<u64, Error> {
     Ok(work)
 }
 
+/// Pays for an operation that searches a text or makes another of about its size.
+pub fn pay_for_search(state: &mut State, value: &Value) -> Result<(), Error> {
+    pay(state, value)?;
+    charge(state, text_size(value) / SEARCHED)
+}
+
+/// Pays for a list of so many pieces of a text.
+pub fn charge_pieces(state: &mut State, count: usize) -> Result<(), Error> {
+    if count as u64 > MAX_NODES {
+        return Err(refused("the template makes a value that is too large"));
+    }
+    charge(state, count as u64 * NODE)
+}
+
 /// A result of a call: a lazy sequence becomes a list, so that no chain of them can be built, and is paid for as
 /// the memory that it takes.
 pub fn settle(state: &mut State, value: Value) -> Result<Value, Error> {
@@ -84,7 +120,7 @@ pub fn settle(state: &mut State, value: Value) -> Result<Value, Error> {
     if value.kind() != ValueKind::Iterable {
         return Ok(value);
     }
-    charge(state, work * 4)?;
+    charge(state, work)?;
     Ok(Value::from(value.try_iter()?.collect::<Vec<Value>>()))
 }
 
@@ -119,15 +155,18 @@ impl Object for Namespace {
     }
 }
 
+/// For a value that was measured.
 fn contains_namespace(value: &Value) -> bool {
-    let mut open = vec![(value.clone(), 0)];
-    while let Some((value, depth)) = open.pop() {
+    let mut open = vec![value.clone()];
+    while let Some(value) = open.pop() {
         if value.downcast_object_ref::<Namespace>().is_some() {
             return true;
         }
-        if let Some(object) = value.as_object() {
-            push_children(&mut open, &value, object, depth + 1);
-        }
+        // The visitor never fails.
+        let _ = for_each_child(&value, |child| {
+            open.push(child);
+            Ok(())
+        });
     }
     false
 }
@@ -135,6 +174,7 @@ fn contains_namespace(value: &Value) -> bool {
 const CHECKED: &str = "hadal.checked";
 const SETTLED: &str = "hadal.settled";
 const TOUCHED: &str = "hadal.touched";
+const SEARCH: &str = "hadal.search";
 const ADD: &str = "hadal.add";
 const MUL: &str = "hadal.mul";
 const CONCAT: &str = "hadal.concat";
@@ -195,18 +235,15 @@ fn fenced<'s>(instruction: &Instruction<'s>) -> Vec<Instruction<'s>> {
         }
         I::BuildList(_) | I::BuildTuple(_) | I::BuildMap(_) => vec![original, ours(CHECKED, 1)],
         I::CallFunction(..) | I::CallMethod(..) | I::CallObject(_) => vec![original, ours(SETTLED, 1)],
-        I::PushLoop(_) => vec![ours(CHECKED, 1), original],
+        // Constant folding may have made it.
+        I::LoadConst(value) if value.as_object().is_some() => vec![original, ours(CHECKED, 1)],
+        I::PushLoop(_) => vec![ours(TOUCHED, 1), original],
         I::GetItem => vec![I::Swap, ours(TOUCHED, 1), I::Swap, original],
         // Comparing costs no more than the smaller side, so paying for one is enough.
-        I::Eq
-        | I::Ne
-        | I::Gt
-        | I::Gte
-        | I::Lt
-        | I::Lte
-        | I::In
-        | I::CompareAndPreserve(_)
-        | I::PerformTest(_, Some(_), _) => vec![I::DupTop, ours(CHECKED, 1), I::DiscardTop, original],
+        I::Eq | I::Ne | I::Gt | I::Gte | I::Lt | I::Lte | I::In | I::CompareAndPreserve(_) => {
+            vec![I::DupTop, ours(CHECKED, 1), I::DiscardTop, original]
+        }
+        I::PerformTest(_, Some(_), _) => vec![I::DupTop, ours(SEARCH, 1), I::DiscardTop, original],
         _ => vec![original],
     }
 }
@@ -219,7 +256,11 @@ pub fn install(env: &mut Environment) {
     });
     env.add_filter(SETTLED, |state: &mut State, value: Value| settle(state, value));
     env.add_filter(TOUCHED, |state: &mut State, value: Value| {
-        charge(state, value.as_bytes().map_or(0, |bytes| bytes.len() as u64 / 8))?;
+        charge(state, text_size(&value) / READ)?;
+        Ok::<Value, Error>(value)
+    });
+    env.add_filter(SEARCH, |state: &mut State, value: Value| {
+        pay_for_search(state, &value)?;
         Ok::<Value, Error>(value)
     });
     env.add_filter(ADD, add);
@@ -230,7 +271,7 @@ pub fn install(env: &mut Environment) {
     env.add_filter(SET, set);
     env.set_formatter(|out, state, value| {
         let text = to_str(value)?;
-        charge(state, NODE_WORK + text.len() as u64 / 8)?;
+        charge(state, text.len() as u64 / MADE)?;
         let written = state.get_or_insert_extension_with(Written::default);
         written.0 += text.len();
         if written.0 > MAX_TEXT {
@@ -268,19 +309,19 @@ fn from_int(value: Option<i128>) -> Result<Value, Error> {
     Ok(i64::try_from(value).map_or_else(|_| Value::from(value), Value::from))
 }
 
-fn add(state: &mut State, a: Value, b: Value) -> Result<Value, Error> {
+pub fn add(state: &mut State, a: Value, b: Value) -> Result<Value, Error> {
     if let (Some(x), Some(y)) = (a.as_str(), b.as_str()) {
-        charge(state, (x.len() + y.len()) as u64 / 8)?;
         let mut text = Text::default();
         text.push(x)?;
         text.push(y)?;
-        return Ok(Value::from(text.into_string()));
+        return text.into_value(state);
     }
     if is_list(&a) && is_list(&b) && a.is_tuple() == b.is_tuple() {
+        pay(state, &a)?;
+        pay(state, &b)?;
         let items: Vec<Value> = a.try_iter()?.chain(b.try_iter()?).collect();
         let sum = if a.is_tuple() { Value::from(Tuple::from(items)) } else { Value::from(items) };
-        pay(state, &sum)?;
-        return Ok(sum);
+        return measure(&sum).map(|_| sum);
     }
     match (as_int(&a), as_int(&b), f64::try_from(a.clone()), f64::try_from(b.clone())) {
         (Some(x), Some(y), ..) => from_int(x.checked_add(y)),
@@ -295,10 +336,10 @@ fn mul(state: &mut State, a: Value, b: Value) -> Result<Value, Error> {
     match (a.as_str(), count) {
         (Some(text), Some(count)) => {
             let size = text.len().saturating_mul(count);
-            charge(state, size as u64 / 8)?;
             if size > MAX_TEXT {
                 return Err(refused(format!("the template makes more than {MAX_TEXT} bytes of text")));
             }
+            charge(state, size as u64 / MADE)?;
             Ok(Value::from(text.repeat(count)))
         }
         (None, Some(count)) if is_list(&a) => {
@@ -322,12 +363,12 @@ fn concat(state: &mut State, a: Value, b: Value) -> Result<Value, Error> {
         pay(state, &value)?;
         write_str(&mut text, &value)?;
     }
-    Ok(Value::from(text.into_string()))
+    text.into_value(state)
 }
 
 /// `value[start:stop:step]` as Python has it.
 fn slice(state: &mut State, value: Value, start: Value, stop: Value, step: Value) -> Result<Value, Error> {
-    pay(state, &value)?;
+    charge(state, text_size(&value) / SEARCHED + NODE * value.len().unwrap_or(0) as u64)?;
     let bound = |value: &Value| match value.is_none() {
         true => Ok(None),
         false => value.as_i64().map(Some).ok_or_else(|| refused("slice indices must be integers")),
@@ -374,20 +415,30 @@ fn filter(state: &mut State, arguments: Rest<ValueOrKwargs>) -> Result<Value, Er
     let arguments: Vec<Value> = arguments.iter().map(|argument| (**argument).clone()).collect();
     let Some((name, arguments)) = arguments.split_last() else { return Ok(Value::UNDEFINED) };
     let name = name.as_str().unwrap_or_default();
+    let Some((value, others)) = arguments.split_first() else { return Ok(Value::UNDEFINED) };
+    if matches!(name, "length" | "count" | "first" | "last" | "default" | "d") {
+        charge(state, NODE + text_size(value) / READ)?;
+        return state.apply_filter(name, arguments);
+    }
+    pay_for_search(state, value)?;
     let mut each = 0;
-    for (i, argument) in arguments.iter().enumerate() {
-        let work = pay(state, argument)?;
-        if i > 0 {
-            each += work;
+    for argument in others {
+        each += pay(state, argument)?;
+    }
+    let items = value.len().unwrap_or(0) as u64;
+    match name {
+        // These run a test or a filter with the other arguments on every item.
+        "map" | "select" | "reject" | "selectattr" | "rejectattr" => {
+            charge(state, items.saturating_mul(each))?
         }
+        "sort" | "unique" | "groupby" | "dictsort" => charge(state, items * NODE * 16)?,
+        _ => (),
     }
-    // These run a test or a filter with the other arguments on every item.
-    if matches!(name, "map" | "select" | "reject" | "selectattr" | "rejectattr") {
-        let items = arguments.first().and_then(Value::len).unwrap_or(0) as u64;
-        charge(state, items.saturating_mul(each))?;
-    }
-    if matches!(name, "batch" | "slice") && arguments[1..].iter().any(|n| n.as_i64() > Some(1_000_000)) {
-        return Err(refused(format!("{name}: the count is too large")));
+    if value.as_str().is_some()
+        && items > MAX_NODES
+        && matches!(name, "list" | "map" | "select" | "reject" | "sort")
+    {
+        return Err(refused(format!("{name}: the text is too long to be taken apart")));
     }
     let result = state.apply_filter(name, arguments)?;
     settle(state, result)

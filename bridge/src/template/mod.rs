@@ -8,7 +8,7 @@ mod strings;
 use std::collections::BTreeMap;
 use std::ffi::{c_char, CString};
 
-use minijinja::machinery::{eval, make_string_output, parse, CodeGenerator, Instructions};
+use minijinja::machinery::{eval, make_string_output, parse, tokenize, CodeGenerator, Instructions, Token};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind};
@@ -16,9 +16,11 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind};
 use crate::{guarded, on_large_stack, slice, text, Buffer, Status};
 use filters::Raised;
 use meter::refused;
+use python::MAX_TEXT;
 
 /// Larger templates are refused before they are parsed. DeepSeek's have 1 to 10 KB.
 const MAX_TEMPLATE: usize = 256 << 10;
+const MAX_OPERATORS: usize = 1000;
 /// Nested calls of macros cost 4 each, other frames 1.
 const MAX_RECURSION: usize = 400;
 /// Writes `now` in strftime's `format`; returns the size, or 0 if it does not fit.
@@ -28,12 +30,42 @@ type Blocks<'s> = BTreeMap<&'s str, Instructions<'s>>;
 
 fn compile(source: &str) -> Result<(Instructions<'_>, Blocks<'_>), Error> {
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
+    check_tags(source, &syntax)?;
     let template = parse(source, "chat template", syntax)?;
     let mut generator = CodeGenerator::new("chat template", source);
     generator.compile_stmt(&template);
     let (code, blocks) = generator.finish();
     let blocks = blocks.iter().map(|(name, block)| (*name, meter::metered(block))).collect();
     Ok((meter::metered(&code), blocks))
+}
+
+/// Refuses tags that the compiler would take long over: it folds constants, trying anew at every operator of a chain,
+/// and without a bound on what a product of constants makes.
+fn check_tags(source: &str, syntax: &SyntaxConfig) -> Result<(), Error> {
+    let (mut operators, mut text, mut product, mut multiplies) = (0, 0u64, 1u64, false);
+    for token in tokenize(source, false, syntax.clone()) {
+        match token?.0 {
+            Token::VariableEnd | Token::BlockEnd => (operators, text, product, multiplies) = (0, 0, 1, false),
+            Token::Ident("and" | "or" | "not" | "in") => operators += 1,
+            Token::Plus | Token::Minus | Token::Div | Token::FloorDiv | Token::Mod | Token::Tilde => {
+                operators += 1
+            }
+            Token::Eq | Token::Ne | Token::Gt | Token::Gte | Token::Lt | Token::Lte => operators += 1,
+            Token::Mul | Token::Pow => (operators, multiplies) = (operators + 1, true),
+            Token::Str(literal) => text += literal.len() as u64,
+            Token::String(literal) => text += literal.len() as u64,
+            Token::Int(number) => product = product.saturating_mul(number.max(1)),
+            Token::Int128(_) => product = u64::MAX,
+            _ => continue,
+        }
+        if operators > MAX_OPERATORS {
+            return Err(refused(format!("more than {MAX_OPERATORS} operators in one tag")));
+        }
+        if multiplies && product.saturating_mul(text) > MAX_TEXT as u64 {
+            return Err(refused(format!("a product of constants could make more than {MAX_TEXT} bytes")));
+        }
+    }
+    Ok(())
 }
 
 /// The source as the parser wants it: newlines as Jinja2 normalises them, and transformers' `{% generation %}` (it

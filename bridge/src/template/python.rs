@@ -1,9 +1,9 @@
 //! What Python's `str`, `repr` and `json.dumps` make of a value, into text of bounded size.
 
 use minijinja::value::{Value, ValueKind};
-use minijinja::{Error, ErrorKind};
+use minijinja::{Error, ErrorKind, State};
 
-use super::meter::{refused, Namespace};
+use super::meter::{charge_made, refused, Namespace};
 
 /// The largest text that a template may make, whole output included.
 pub const MAX_TEXT: usize = 16 << 20;
@@ -31,6 +31,12 @@ impl Text {
 
     pub fn into_string(self) -> String {
         self.0
+    }
+
+    /// The text as a value of the template, paid for.
+    pub fn into_value(self, state: &mut State) -> Result<Value, Error> {
+        charge_made(state, &self.0)?;
+        Ok(Value::from(self.0))
     }
 }
 
@@ -178,10 +184,10 @@ pub struct JsonStyle {
 }
 
 /// `json.dumps(value)`.
-pub fn to_json(value: &Value, style: &JsonStyle) -> Result<String, Error> {
+pub fn to_json(value: &Value, style: &JsonStyle) -> Result<Text, Error> {
     let mut out = Text::default();
     write_json(&mut out, value, style, 0)?;
-    Ok(out.into_string())
+    Ok(out)
 }
 
 fn write_json(out: &mut Text, value: &Value, style: &JsonStyle, depth: usize) -> Result<(), Error> {

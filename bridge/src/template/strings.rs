@@ -1,10 +1,10 @@
 //! Python's string methods, where minijinja's stand-ins differ or are missing.
 
-use minijinja::value::{from_args, Kwargs, Rest, Tuple, Value, ValueKind};
-use minijinja::{Error, ErrorKind, State};
+use minijinja::value::{from_args, Kwargs, Tuple, Value, ValueKind};
+use minijinja::{Error, State};
 
-use super::meter::{charge, pay, refused};
-use super::python::{is_space, write_str, wrong_type, Text};
+use super::meter::{charge_pieces, pay_for_search, refused};
+use super::python::{is_space, write_str, wrong_type, Text, MAX_TEXT};
 
 /// `value.method(...)` for values whose type does not bring the method itself.
 pub fn call_method(
@@ -13,9 +13,9 @@ pub fn call_method(
     method: &str,
     arguments: &[Value],
 ) -> Result<Value, Error> {
-    pay(state, value)?;
+    pay_for_search(state, value)?;
     for argument in arguments {
-        pay(state, argument)?;
+        pay_for_search(state, argument)?;
     }
     if let (ValueKind::String, Some(text)) = (value.kind(), value.as_str()) {
         if let Some(result) = string_method(state, text, method, arguments)? {
@@ -43,7 +43,7 @@ fn string_method(
             let limit = limit.or(named.get("maxsplit")?).and_then(|limit| usize::try_from(limit).ok());
             named.assert_all_used()?;
             let pieces = split(text, &separator, limit, method == "rsplit")?;
-            charge(state, 16 * pieces.len() as u64)?;
+            charge_pieces(state, pieces.len())?;
             pieces.into_iter().map(Value::from).collect()
         }
         "splitlines" => {
@@ -64,11 +64,11 @@ fn string_method(
         }
         "replace" => {
             let (old, new, count): (&str, &str, Option<i64>) = from_args(arguments)?;
-            replace(text, old, new, count)?
+            replace(text, old, new, count)?.into_value(state)?
         }
         "join" => {
             let (values,): (&Value,) = from_args(arguments)?;
-            join(text, values.try_iter()?)?
+            join(text, values.try_iter()?)?.into_value(state)?
         }
         "index" => {
             let (needle,): (&str,) = from_args(arguments)?;
@@ -77,7 +77,7 @@ fn string_method(
         }
         "ljust" | "rjust" | "zfill" => {
             let (width, fill): (usize, Option<&str>) = from_args(arguments)?;
-            justify(text, method, width, fill.unwrap_or(" "))?
+            justify(text, method, width, fill.unwrap_or(" "))?.into_value(state)?
         }
         "format" => {
             check_format(text)?;
@@ -188,7 +188,7 @@ fn partition(text: &str, separator: &str, from_right: bool) -> Result<Value, Err
 }
 
 /// `text.replace(old, new, count)`.
-pub fn replace(text: &str, old: &str, new: &str, count: Option<i64>) -> Result<Value, Error> {
+pub fn replace(text: &str, old: &str, new: &str, count: Option<i64>) -> Result<Text, Error> {
     let limit = count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
     let mut out = Text::default();
     let mut last = 0;
@@ -198,11 +198,11 @@ pub fn replace(text: &str, old: &str, new: &str, count: Option<i64>) -> Result<V
         last = at + found.len();
     }
     out.push(&text[last..])?;
-    Ok(Value::from(out.into_string()))
+    Ok(out)
 }
 
 /// `separator.join(values)`, each as `str` has it.
-pub fn join(separator: &str, values: impl Iterator<Item = Value>) -> Result<Value, Error> {
+pub fn join(separator: &str, values: impl Iterator<Item = Value>) -> Result<Text, Error> {
     let mut out = Text::default();
     for (i, value) in values.enumerate() {
         if i > 0 {
@@ -210,10 +210,10 @@ pub fn join(separator: &str, values: impl Iterator<Item = Value>) -> Result<Valu
         }
         write_str(&mut out, &value)?;
     }
-    Ok(Value::from(out.into_string()))
+    Ok(out)
 }
 
-fn justify(text: &str, method: &str, width: usize, fill: &str) -> Result<Value, Error> {
+fn justify(text: &str, method: &str, width: usize, fill: &str) -> Result<Text, Error> {
     let missing = width.saturating_sub(text.chars().count());
     let fill = if method == "zfill" { "0" } else { fill };
     let (sign, digits) = match text.chars().next() {
@@ -231,25 +231,18 @@ fn justify(text: &str, method: &str, width: usize, fill: &str) -> Result<Value, 
     if method != "ljust" {
         out.push(digits)?;
     }
-    Ok(Value::from(out.into_string()))
+    Ok(out)
 }
 
-/// Refuses format strings that ask for a width or precision of five digits or more, or of an argument's choosing.
+/// Refuses format strings whose widths and precisions add up to more than a text may have, or are given by an argument.
 pub fn check_format(format: &str) -> Result<(), Error> {
-    let mut digits = 0;
+    let (mut number, mut total) = (0usize, 0usize);
     for c in format.chars() {
-        digits = if c.is_ascii_digit() { digits + 1 } else { 0 };
-        if digits > 4 || c == '*' {
-            return Err(refused("format: widths are limited to four digits"));
+        number = c.to_digit(10).map_or(0, |digit| number.saturating_mul(10).saturating_add(digit as usize));
+        total = total.saturating_add(number);
+        if total > MAX_TEXT || c == '*' {
+            return Err(refused("format: a width is too large, or given by an argument"));
         }
     }
     Ok(())
-}
-
-/// `format % arguments` as the `format` filter has it.
-pub fn format(format: &str, arguments: Rest<Value>) -> Result<Value, Error> {
-    check_format(format)?;
-    minijinja::formatting::format(minijinja::formatting::FormatStyle::Printf, format, &arguments)
-        .map(Value::from)
-        .map_err(|e| Error::new(ErrorKind::InvalidOperation, e.to_string()))
 }
