@@ -17,20 +17,26 @@ export CARGO_BUILD_JOBS ?= $(JOBS)
 groups := build $(if $(filter clang,$(PRESET)),clang)
 dir := build/$(PRESET)
 
-.PHONY: run test build lint format bench install clean deps help
+# The crates come first, so that no more than JOBS compilers run at once.
+compile = cmake --build --preset $(PRESET) --target hadal_bridge_build && \
+  cmake --build --preset $(PRESET) -j $(JOBS) $(if $(1),--target $(1)) \
+  $(if $(filter release,$(PRESET)),&& ln -sfn release/cli/hadal build/hadal)
+
+.PHONY: run test build lint format bench install clean configure deps help
 .DEFAULT_GOAL := help
 
-run: build  ## build, then a story from the built-in model
-	build/hadal generate -p "Once upon a time" --echo --seed 3
+run: configure  ## build the binary, then a story from the built-in model
+	@$(call compile,hadal)
+	$(if $(filter release,$(PRESET)),build/hadal,$(dir)/cli/hadal) generate -p "Once upon a time" --echo --seed 3
 
 test: build  ## build, then every test (PRESET=asan, tsan, clang, debug as well)
 	ctest --preset $(PRESET) -j $(JOBS) $(if $(TESTS),-R '$(TESTS)')
 
-build: deps  ## build/<preset> and, for the release preset, build/hadal
+build: configure  ## binary, tests and benchmarks in build/<preset>; of the release preset, build/hadal
+	@$(call compile,$(TARGETS))
+
+configure: deps
 	@cmake --preset $(PRESET) $(CMAKE_FLAGS) >build/configure.log || { cat build/configure.log; exit 1; }
-	@cmake --build --preset $(PRESET) --target hadal_bridge_build
-	@cmake --build --preset $(PRESET) -j $(JOBS) $(if $(TARGETS),--target $(TARGETS))
-	@$(if $(filter release,$(PRESET)),ln -sfn release/cli/hadal build/hadal,true)
 
 deps:
 	@mkdir -p build
@@ -47,7 +53,8 @@ format: deps  ## rewrite the sources as clang-format and cargo fmt want them
 bench: build  ## the micro-benchmarks of bench/
 	@for bench in $(dir)/bench/*_bench; do echo "== $$bench"; "$$bench" || exit 1; done
 
-install: build  ## the binary and its built-in model, under PREFIX
+install: configure  ## the binary and its built-in model, under PREFIX
+	@$(call compile,hadal)
 	cmake --install $(dir) --prefix "$(PREFIX)"
 
 clean:  ## everything that was built
