@@ -1,19 +1,59 @@
 #include <cmath>
 
+#include "hadal/kernels/lanes.h"
 #include "hadal/kernels/ref.h"
 
 namespace hadal::kernels::ref {
+namespace {
 
-// RMSNorm, arXiv:1910.07467, without bias. The sum is taken in double: this is what other rows are measured against, so
-// its own rounding has to be too small to argue about.
+constexpr int64_t kSquareGroups = 4;  // kLanes partial sums each
+constexpr int64_t kSquareRounds = 16;
+
+void add_squares(const float* x, Lanes& sums) {
+  const f32x4 low = load4(x), high = load4(x + 4);
+  sums.low += low * low;
+  sums.high += high * high;
+}
+
+void add(const Lanes& x, Lanes& sums) {
+  sums.low += x.low;
+  sums.high += x.high;
+}
+
+// Every kSquareRounds rounds the partial sums go into totals of their own, so that no chain of additions grows long.
+float sum_of_squares(const float* x, int64_t n) {
+  constexpr int64_t kRound = kSquareGroups * kLanes;
+  Lanes partial[kSquareGroups], total[kSquareGroups];
+  int64_t i = 0;
+  for (int64_t round = 1; i + kRound <= n; i += kRound, ++round) {
+    for (int64_t g = 0; g < kSquareGroups; ++g) add_squares(x + i + g * kLanes, partial[g]);
+    if (round % kSquareRounds != 0) continue;
+    for (int64_t g = 0; g < kSquareGroups; ++g) {
+      add(partial[g], total[g]);
+      partial[g] = {};
+    }
+  }
+  for (int64_t g = 0; g < kSquareGroups; ++g) add(partial[g], total[g]);
+  Lanes& lanes = total[0];
+  for (; i + kLanes <= n; i += kLanes) add_squares(x + i, lanes);
+  for (int64_t g = 1; g < kSquareGroups; ++g) add(total[g], lanes);
+  float sum = 0.0F;
+  for (; i < n; ++i) sum += x[i] * x[i];
+  for (int64_t l = 0; l < 4; ++l) sum += lanes.low[l];
+  for (int64_t l = 0; l < 4; ++l) sum += lanes.high[l];
+  return sum;
+}
+
+}  // namespace
+
+// RMSNorm, arXiv:1910.07467, without bias. All in FP32 and, from n = 8 on, bit for bit what PyTorch computes on a CPU.
+// Embeddings and norm weights are short BF16 numbers, so in the first layer W8A8's x / s can lie exactly between two
+// E4M3 codes: this scale's last bit then decides, and reference logits are mostly PyTorch's.
 void rmsnorm(const float* x, int64_t ldx, const float* weight, float* y, int64_t ldy, int64_t rows, int64_t n,
              double eps) noexcept {
   for (int64_t r = 0; r < rows; ++r, x += ldx, y += ldy) {
-    double sum_sq = 0.0;
-    for (int64_t i = 0; i < n; ++i) sum_sq += double{x[i]} * x[i];
-    // From the mean on in FP32, as every implementation has it: the last bit decides ties of W8A8 roundings.
-    const float scale =
-        1.0F / std::sqrt(static_cast<float>(sum_sq / static_cast<double>(n)) + static_cast<float>(eps));
+    const float mean = sum_of_squares(x, n) / static_cast<float>(n);
+    const float scale = 1.0F / std::sqrt(mean + static_cast<float>(eps));
     for (int64_t i = 0; i < n; ++i) y[i] = x[i] * scale * weight[i];
   }
 }

@@ -78,7 +78,8 @@ inline constexpr int64_t kAttendChunk = 512;
 struct KernelTable {
   const char* isa;
 
-  /// y = x / sqrt(mean(x^2) + eps) * weight over rows of n; statistics in double. In place is allowed.
+  /// y = x * (1 / sqrt(mean(x^2) + eps)) * weight over rows of n, in FP32. In place is allowed. The sum keeps 4 x kLanes
+  /// partial sums, added up in the order of the ref row: each row has the same bits, as W8A8 has ties that hang on them.
   void (*rmsnorm)(const float* x, int64_t ldx, const float* weight, float* y, int64_t ldy, int64_t rows,
                   int64_t n, double eps) noexcept;
   /// y = silu(gate) * up, silu(g) = g / (1 + exp(-g)). y may be gate or up.
