@@ -46,7 +46,7 @@ float sum_of_squares(const float* x, int64_t n) {
 
 }  // namespace
 
-// RMSNorm, arXiv:1910.07467, without bias. All in FP32 and, from n = 8 on, bit for bit what PyTorch computes on a CPU.
+// RMSNorm, arXiv:1910.07467, without bias. All in FP32, and for 8 <= n <= 8192 PyTorch's result on a CPU, bit for bit.
 // Embeddings and norm weights are short BF16 numbers, so in the first layer W8A8's x / s can lie exactly between two
 // E4M3 codes: this scale's last bit then decides, and reference logits are mostly PyTorch's.
 void rmsnorm(const float* x, int64_t ldx, const float* weight, float* y, int64_t ldy, int64_t rows, int64_t n,
