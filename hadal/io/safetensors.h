@@ -53,7 +53,7 @@ class SafetensorsFile {
 };
 
 /// Writes `tensors` in the given order (offsets ascending, header padded to 8 bytes with spaces) to a temporary file
-/// beside `path`, fsyncs and renames. Throws kIo.
+/// beside `path`, fsyncs and renames; a device or a pipe is written to as it is. Throws kIo.
 void write_safetensors(const std::string& path, std::span<const TensorEntry> tensors,
                        const std::map<std::string, std::string>& metadata = {});
 

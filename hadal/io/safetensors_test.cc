@@ -315,6 +315,14 @@ TEST(WriteSafetensors, SaysWhereItCouldNotWrite) {
   EXPECT_EQ(std::distance(begin(files), end(files)), 1);
 }
 
+TEST(WriteSafetensors, WritesToADeviceInsteadOfReplacingIt) {
+  const TempFolder folder;
+  const std::string link = folder.path("full");
+  std::filesystem::create_symlink("/dev/full", link);
+  EXPECT_TRUE(contains(error_of(ErrorKind::kIo, [&] { write_safetensors(link, {}); }), "No space left"));
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+}
+
 TEST(WriteSafetensors, RefusesTensorsThatItCouldNotReadBack) {
   const TempFolder folder;
   const std::string path = folder.path("x.safetensors");
