@@ -74,7 +74,7 @@ std::string find_model_folder(const std::string& model) {
   }
   if (error) fail(ErrorKind::kIo, "{}\n  cannot be read: {}", model, error.message());
   if (!is_repository(model)) {
-    fail(ErrorKind::kUsage,
+    fail(ErrorKind::kIo,
          "--model {}\n  expected  a folder, or org/name of a model in the Hugging Face cache\n"
          "  found     no such folder",
          model);
@@ -83,7 +83,7 @@ std::string find_model_folder(const std::string& model) {
   std::string folder_name = "models--" + model;
   folder_name.replace(folder_name.find('/'), 1, "--");
   if (const auto snapshot = find_snapshot(cache / folder_name)) return snapshot->string();
-  fail(ErrorKind::kUsage,
+  fail(ErrorKind::kIo,
        "--model {}\n  expected  a folder, or a model in the Hugging Face cache {}\n  found     neither\n"
        "  hint      download it with: hf download {}",
        model, cache.string(), model);

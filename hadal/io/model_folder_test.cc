@@ -76,7 +76,7 @@ TEST_F(ModelFolder, FollowsRefsMain) {
 
 TEST_F(ModelFolder, AbsentModelNamesTheDownloadCommand) {
   setenv("HF_HUB_CACHE", folder_.path().c_str(), 1);
-  const auto message = [] { return error_of(ErrorKind::kUsage, [] { find_model_folder("org/name"); }); };
+  const auto message = [] { return error_of(ErrorKind::kIo, [] { find_model_folder("org/name"); }); };
   EXPECT_TRUE(contains(message(), "hf download org/name"));
   EXPECT_TRUE(contains(message(), folder_.path()));
   folder_.write("models--org--name/refs/main", kCommit);  // a download that stopped before its first file
@@ -87,7 +87,7 @@ TEST_F(ModelFolder, PathsAreNotTakenForRepositories) {
   setenv("HF_HUB_CACHE", folder_.path().c_str(), 1);
   for (const char* model : {"", "name", "/absent/folder", "./org/name", "../name", "org/..", "org/name/more",
                             "org/", "/name", "org/na me", "org/na\nme"}) {
-    const std::string message = error_of(ErrorKind::kUsage, [&] { find_model_folder(model); });
+    const std::string message = error_of(ErrorKind::kIo, [&] { find_model_folder(model); });
     EXPECT_TRUE(contains(message, "no such folder")) << model;
   }
 }
