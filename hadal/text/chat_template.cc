@@ -74,6 +74,15 @@ void check_parses(const Source& source) {
   });
 }
 
+std::string dump(const json& context) {
+  try {
+    return context.dump();
+  } catch (const json::type_error& e) {  // the one that dump() throws, for a string that is not UTF-8
+    fail(ErrorKind::kRequest,
+         "chat template\n  expected  UTF-8 in messages, tools and arguments\n  found     {}", e.what());
+  }
+}
+
 }  // namespace
 
 struct ChatTemplate::State {
@@ -119,7 +128,7 @@ std::string ChatTemplate::render(const json& messages, const RenderOptions& opti
 
   const bool has_tools = options.tools != nullptr && !options.tools->empty();
   const Source& source = has_tools ? state_->sources.with_tools : state_->sources.standard;
-  const std::string variables = context.dump();
+  const std::string variables = dump(context);
   const int64_t now = options.now.value_or(static_cast<int64_t>(std::time(nullptr)));
   hadal_buffer text{};
   bridge_call(ErrorKind::kRequest, "chat template", [&](hadal_buffer* error) {
