@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--build", type=pathlib.Path)
     parser.add_argument("-k", dest="pattern", help="only tests whose name has this in it")
     parser.add_argument("part", nargs="*", default=parts)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     support.hadal = options.binary.resolve()
     support.build = options.build
     loader = unittest.TestLoader()

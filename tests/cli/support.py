@@ -92,7 +92,7 @@ class CliTest(unittest.TestCase):
         self.folder = pathlib.Path(scratch.name)
 
     def ok(self, *args: str | bytes | pathlib.Path, **options: Any) -> Result:
-        """Runs what must succeed, with nothing but the product on stdout and nothing on stderr."""
+        """Runs what must succeed."""
         result = run(*args, **options)
         self.assertEqual(result.code, 0, f"{result.args}: {result.err}")
         return result
@@ -104,6 +104,12 @@ class CliTest(unittest.TestCase):
         """Runs what must fail by a message with each of `says` in it."""
         result = self.refused(1, *args, says=says, **options)
         self.assertTrue(result.err.startswith("hadal: "), result.err)
+        return result
+
+    def run_failing(self, *args: Any, **options: Any) -> Result:
+        """Runs what must fail, after it may have printed something."""
+        result = run(*args, **options)
+        self.assertEqual(result.code, 1, f"{result.args}: {result.err}")
         return result
 
     def refused(self, code: int, *args: Any, says: Sequence[str], **options: Any) -> Result:
@@ -277,6 +283,13 @@ class Terminal:
     def mode(self) -> int:
         """The local flags of the terminal: ECHO and ICANON are what a shell wants to find."""
         return termios.tcgetattr(self.fd)[3]
+
+    def wait_for_reader(self) -> None:
+        """Line editing shows its prompt a moment before it waits for keys; a signal in between is not seen by it."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while self.mode() & termios.ICANON and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.1)
 
     def wait(self) -> int:
         """The rest of the output is read; returns the exit code, or -N for signal N."""
