@@ -13,8 +13,8 @@ struct RenderOptions {
   bool add_generation_prompt = true;
   const json* tools = nullptr;  // the list that the template sees as `tools`; null: none
   const json* template_args =
-      nullptr;                 // an object of further variables (V3.1's `thinking`, `documents`); null: none
-  std::optional<int64_t> now;  // what strftime_now formats, seconds since 1970; empty: the clock
+      nullptr;  // an object of further variables (V3.1's `thinking`, `documents`); null: none
+  std::optional<int64_t> now{};  // what strftime_now formats, seconds since 1970; empty: the clock
 };
 
 /// A model's chat template: chat_template.jinja, else tokenizer_config.json's chat_template (a string, or a list of

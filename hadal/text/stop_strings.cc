@@ -22,12 +22,15 @@ StopStrings::StopStrings(std::vector<std::string> stops) : stops_(std::move(stop
 std::string StopStrings::push(std::string_view text) {
   if (stopped_) return {};
   held_ += text;
-  size_t first = std::string::npos, safe = held_.size();
+  size_t first = 0, first_end = std::string::npos, safe = held_.size();
   for (const std::string& stop : stops_) {
-    first = std::min(first, held_.find(stop));
+    const size_t start = held_.find(stop);
     safe = std::min(safe, possible_start(held_, stop));
+    if (start == std::string::npos || start + stop.size() > first_end) continue;
+    first = start + stop.size() < first_end ? start : std::min(first, start);
+    first_end = start + stop.size();
   }
-  stopped_ = first != std::string::npos;
+  stopped_ = first_end != std::string::npos;
   std::string shown = held_.substr(0, stopped_ ? first : safe);
   held_.erase(0, stopped_ ? held_.size() : safe);
   return shown;

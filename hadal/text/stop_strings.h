@@ -11,7 +11,8 @@ class StopStrings {
  public:
   explicit StopStrings(std::vector<std::string> stops);
 
-  /// What may be shown now: everything before the first stop string; empty strings among `stops` are ignored.
+  /// What may be shown now: everything before the stop string that is complete first (the longest of those that end
+  /// together), however the text is cut into pieces. Empty strings among `stops` are ignored.
   std::string push(std::string_view text);
   /// True once a stop string was seen; later text is dropped.
   bool stopped() const { return stopped_; }
