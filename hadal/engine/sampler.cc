@@ -71,7 +71,10 @@ void apply_penalties(std::span<float> logits, const Sampling& sampling, const Sa
 }
 
 void forbid(std::span<float> logits, const SamplingState& state) {
-  for (const int32_t token : state.banned) logits[static_cast<size_t>(token)] = kForbidden;
+  for (const int32_t token : state.banned) {  // a stop token need not be one that this model knows
+    if (token >= 0 && static_cast<size_t>(token) < logits.size())
+      logits[static_cast<size_t>(token)] = kForbidden;
+  }
   if (state.allowed.empty()) return;
   for (size_t i = 0; i < logits.size(); ++i) {
     const bool allowed = i / 32 < state.allowed.size() && ((state.allowed[i / 32] >> (i % 32)) & 1U) != 0;

@@ -7,7 +7,9 @@
 
 namespace hadal::engine {
 
-/// How the next token is drawn. The names and their meaning are those of vLLM's SamplingParams.
+/// How the next token is drawn. The names and their meaning are those of vLLM's SamplingParams. In this order: bias,
+/// penalties, temperature; the top_k most probable; of these, the fewest that hold top_p; of these, the ones with at
+/// least min_p times the largest probability.
 struct Sampling {
   float temperature = 1.0F;  // 0: the largest logit (lowest id among equals)
   int32_t top_k = 0;         // 0: off
@@ -16,7 +18,7 @@ struct Sampling {
   float repetition_penalty = 1.0F;  // over prompt and answer
   float presence_penalty = 0.0F;    // over the answer
   float frequency_penalty = 0.0F;
-  std::map<int32_t, float> logit_bias;
+  std::map<int32_t, float> logit_bias{};
   uint64_t seed = 0;
   int32_t num_logprobs = -1;  // -1: none; 0: of the chosen token; n: and of the n most probable
 };
@@ -36,7 +38,7 @@ struct Sampled {
 /// What a draw may depend on besides the logits.
 struct SamplingState {
   std::span<const int32_t> prompt, answer;
-  std::span<const int32_t> banned;    // ids that may not come now (end of sequence before min_tokens)
+  std::span<const int32_t> banned;    // ids that may not come now (end of sequence before min_tokens); any number
   std::span<const uint32_t> allowed;  // bit per id (text::Grammar::mask); empty: all
 };
 

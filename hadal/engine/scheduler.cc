@@ -18,6 +18,9 @@ void Scheduler::submit(RequestId id, Request request) {
          "  hint      --max-model-len, up to the model's max_position_embeddings",
          limits_.max_model_len, prompt);
   }
+  if (request.max_tokens < 1) {
+    fail(ErrorKind::kRequest, "max_tokens\n  expected  at least 1\n  found     {}", request.max_tokens);
+  }
   request.max_tokens = std::min(request.max_tokens, limits_.max_model_len - prompt);
   if (!pages_.can_ever_hold(prompt + request.max_tokens)) {
     fail(ErrorKind::kCapacity,

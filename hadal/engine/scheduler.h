@@ -43,8 +43,8 @@ class Scheduler {
  public:
   Scheduler(SchedulerLimits limits, int64_t num_pages, int64_t page_size);
 
-  /// Throws kRequest for an empty prompt or one that leaves no room in the context, kCapacity for a request that does not
-  /// fit even the empty cache. max_tokens is cut to what the context leaves.
+  /// Throws kRequest for an empty prompt, one that leaves no room in the context, or max_tokens below 1; kCapacity for a
+  /// request that does not fit even the empty cache. max_tokens is cut to what the context leaves.
   void submit(RequestId id, Request request);
 
   /// Decode goes first: a late decode token is a stutter that someone is watching, a late prefill chunk only a slightly
