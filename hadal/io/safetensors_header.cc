@@ -242,7 +242,7 @@ void HeaderReader::finish_tensor() {
   tensor.begin = offsets_[0];
   tensor.end = offsets_[1];
   const std::optional<int64_t> bytes = bytes_of(tensor);
-  if (bytes && tensor.begin <= tensor.end && *bytes == tensor.end - tensor.begin) return;
+  if (bytes && *bytes == tensor.end - tensor.begin) return;
   fail(ErrorKind::kCheckpoint,
        "{}\n  tensor    {}\n  expected  {} bytes = {} x {}\n  found     data_offsets {}", where(),
        printable(tensor.name), bytes ? std::to_string(*bytes) : "more than 2^63",
