@@ -2,9 +2,12 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <string>
+#include <vector>
 
 #include "cli/commands.h"
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 #include "hadal/core/error.h"
 #include "hadal/core/log.h"
@@ -18,6 +21,19 @@ constexpr int kFailure = 1, kUsage = 2;
 int report(int code, const char* message) {
   std::fprintf(stderr, "hadal: %s\n", message);
   return code;
+}
+
+// What is wrong with the command line, and where its help is.
+int report_usage(const CLI::App& app, const CLI::ParseError& error) {
+  const auto given = app.get_subcommands();
+  const std::string name = given.empty() ? "hadal" : "hadal " + given.front()->get_name();
+  const std::vector<std::string> unknown = app.remaining(true);
+  // A misspelt word can be why a required one is missing, which is all that the parser says then.
+  const std::string message = unknown.empty()                                 ? error.what()
+                              : given.empty() && !unknown[0].starts_with('-') ? "no command " + unknown[0]
+                                                                              : "not expected: " + unknown[0];
+  fmt::print(stderr, "{}: {}\n  hint      {} --help\n", name, message, name);
+  return kUsage;
 }
 
 int run(int argc, char** argv) {
@@ -36,8 +52,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::Success& e) {
     return app.exit(e);  // --help, --version
   } catch (const CLI::ParseError& e) {
-    app.exit(e);
-    return kUsage;
+    return report_usage(app, e);
   } catch (const Error& e) {
     return report(e.kind() == ErrorKind::kUsage ? kUsage : kFailure, e.what());
   } catch (const std::bad_alloc&) {
