@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <limits>
 
 #include <nlohmann/json.hpp>
@@ -40,8 +41,16 @@ std::string built_in_model() {
     if (fs::exists(candidate / "config.json", ignored)) return candidate.string();
     tried += "\n            " + candidate.string();
   }
-  fail(ErrorKind::kUsage,
-       "no --model, and the built-in one is not found\n  looked in {}\n  hint      --model FOLDER", tried);
+  fail(ErrorKind::kIo,
+       "no --model, and the built-in one is not found\n  looked in{}\n  hint      --model FOLDER", tried);
+}
+
+// The message of a validator; empty if the text is a number that fits. NaN fits nowhere.
+std::string check_number(const std::string& text, const std::string& range,
+                         const std::function<bool(double)>& fits) {
+  double number = 0;
+  if (CLI::detail::lexical_cast(text, number) && fits(number)) return "";
+  return fmt::format("expected {}, found {}", range, text);
 }
 
 ops::Precision precision_for(const RunOptions& options, const model::Model& model) {
@@ -81,6 +90,24 @@ class ProgressLine {
 
 }  // namespace
 
+CLI::Validator number_from(double low, double high) {
+  const std::string range = fmt::format("{} to {}", low, high);
+  return CLI::Validator(
+      [=](std::string& text) {
+        return check_number(text, range, [=](double x) { return x >= low && x <= high; });
+      },
+      range);
+}
+
+CLI::Validator number_above(double low, double high) {
+  const std::string range = fmt::format("above {}, at most {}", low, high);
+  return CLI::Validator(
+      [=](std::string& text) {
+        return check_number(text, range, [=](double x) { return x > low && x <= high; });
+      },
+      range);
+}
+
 std::string model_folder(const std::string& model) {
   return model.empty() ? built_in_model() : io::find_model_folder(model);
 }
@@ -94,7 +121,7 @@ CLI::Option* add_model_option(CLI::App& cmd, std::string& model) {
 void add_run_options(CLI::App& cmd, RunOptions& options) {
   add_model_option(cmd, options.model);
   cmd.add_option("-t,--threads", options.threads, "Threads (default: all cores this process may use)")
-      ->check(CLI::Range(1, 4096));
+      ->check(number_from(1, 4096));
   cmd.add_option("--dtype", options.dtype,
                  "Inputs of matrix products: bfloat16 (auto) or float32, not rounded at all")
       ->check(CLI::IsMember({"auto", "bfloat16", "float32", "float"}));

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -20,6 +19,14 @@ std::string model_folder(const std::string& model);
 
 /// Adds -m/--model, the same in every subcommand.
 CLI::Option* add_model_option(CLI::App& cmd, std::string& model);
+
+/// Checks an option's number: from low to high, both included.
+CLI::Validator number_from(double low, double high);
+
+/// Checks an option's number: more than low, at most high.
+CLI::Validator number_above(double low, double high);
+
+constexpr double kMostTokens = 2147483647;  // token counts and positions are 32-bit
 
 /// How a model is loaded and run: the same options in every subcommand that computes.
 struct RunOptions {

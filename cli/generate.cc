@@ -58,8 +58,9 @@ std::vector<std::string> read_prompt_lines(const std::string& path) {
 
 json logprob_json(const text::Tokenizer& tokenizer, const engine::Sampled& sampled) {
   const auto one = [&](int32_t token, float logprob) {
-    return json{
-        {"id", token}, {"token", tokenizer.decode(std::span(&token, 1), false)}, {"logprob", logprob}};
+    const bool known = !tokenizer.token(token).empty();  // a padded vocabulary has ids without a token
+    const std::string text = known ? tokenizer.decode(std::span(&token, 1), false) : "";
+    return json{{"id", token}, {"token", text}, {"logprob", logprob}};
   };
   json entry = one(sampled.token, sampled.logprob);
   for (const engine::TokenLogprob& other : sampled.top)
@@ -156,21 +157,31 @@ void add_generate(CLI::App& app) {
   auto* source = cmd->add_option_group("prompt");
   source->add_option("-p,--prompt", options->prompt, "Text to continue");
   source->add_option("-f,--file", options->file, "File with the text to continue ('-': stdin)");
-  source->add_option("--input-file", options->input_file, "File with one prompt a line, answered together");
-  source->add_flag("--interactive", options->interactive, "Talk with the model, as `hadal chat` does");
+  auto* input_file = source->add_option("--input-file", options->input_file,
+                                        "File with one prompt a line, answered together");
+  auto* interactive =
+      source->add_flag("--interactive", options->interactive, "Talk with the model, as `hadal chat` does");
   source->require_option(1);
   add_generate_options(*cmd, options->generate);
-  cmd->add_flag("--stream,!--no-stream", options->stream, "Show text as it comes (default) or at the end");
-  cmd->add_flag("--echo", options->echo, "Show the prompt before its continuation");
+  cmd->add_option("--max-num-seqs", options->generate.max_num_seqs,
+                  "With --input-file: prompts that run together at most")
+      ->capture_default_str()
+      ->check(number_from(1, 4096));
+  cmd->add_flag("--stream,!--no-stream", options->stream,
+                "Show text as it comes (default), or at the end (always with --input-file and --json)");
+  auto* echo = cmd->add_flag("--echo", options->echo, "Show the prompt before its continuation");
   auto* as_json = cmd->add_flag("--json", options->as_json,
                                 "A JSON object a line: prompt, text, ids, finish_reason, ...");
-  as_json->excludes("--echo");
-  cmd->add_option("--logprobs", options->generate.sampling.num_logprobs,
-                  "Log-probability of each token, and of the N most probable ones (--json: in the object; "
-                  "else on stderr)")
-      ->expected(0, 1)
-      ->default_str("0")
-      ->check(CLI::Range(0, 1000));
+  auto* logprobs =
+      cmd->add_option(
+             "--logprobs", options->generate.sampling.num_logprobs,
+             "Log-probability of each token, and of the N most probable ones (--json: in the object; "
+             "else on stderr)")
+          ->expected(0, 1)
+          ->default_str("0")
+          ->check(number_from(0, 1000));
+  echo->excludes(as_json, input_file);  // both show the prompt anyway
+  interactive->excludes(as_json, echo, logprobs);
   cmd->callback([options, cmd] {
     options->logprobs = cmd->count("--logprobs") > 0;
     run(*options);

@@ -59,7 +59,7 @@ void add_logits(CLI::App& app) {
                 "Also hidden.embed, hidden.<layer> and hidden.final_norm [tokens, hidden_size]");
   auto* chunk =
       cmd->add_option("--chunk", options->forcing.chunk, "Tokens in one forward pass (default: all)")
-          ->check(CLI::PositiveNumber);
+          ->check(number_from(1, kMostTokens));
   cmd->add_flag("--decode", options->forcing.decode, "Token by token, through the absorbed form of attention")
       ->excludes(chunk);
   cmd->callback([options] { logits(*options); });

@@ -58,6 +58,62 @@ std::unique_ptr<text::Grammar> make_grammar(const GenerateOptions& options,
   return nullptr;
 }
 
+// Everything about the options that can be checked before the weights are read, and what they leave to the checkpoint.
+GenerateOptions complete(GenerateOptions options, const std::string& folder) {
+  const model::ModelConfig config = model::load_config(folder);
+  const model::GenerationConfig defaults = model::load_generation_config(folder, config);
+  options.sampling = complete(options, defaults);
+  try {
+    engine::check_sampling(options.sampling, config.vocab_size);
+  } catch (const Error& e) {  // what generation_config.json says has been checked
+    fail(ErrorKind::kUsage, "{}", e.what());
+  }
+  for (const int32_t id : options.stop_token_ids) {
+    if (id >= 0 && id < config.vocab_size) continue;
+    fail(ErrorKind::kUsage, "--stop-token-id\n  expected  a token id from 0 to {}\n  found     {}",
+         config.vocab_size - 1, id);
+  }
+  if (options.max_model_len > config.max_position_embeddings) {
+    fail(ErrorKind::kUsage,
+         "--max-model-len\n  expected  at most max_position_embeddings = {}\n  found     {}",
+         config.max_position_embeddings, options.max_model_len);
+  }
+  if (!options.ignore_eos) {
+    for (const int64_t id : defaults.eos_token_ids)
+      options.stop_token_ids.push_back(static_cast<int32_t>(id));
+  }
+  return options;
+}
+
+void add_sampling_options(CLI::App& cmd, GenerateOptions& o) {
+  cmd.add_option("--temperature,--temp", o.temperature,
+                 "0: always the most probable token (default: the checkpoint's generation_config.json)")
+      ->check(number_from(0, 100));
+  cmd.add_option("--top-k", o.top_k, "Draw from the k most probable tokens; 0: off")
+      ->check(number_from(0, kMostTokens));
+  cmd.add_option("--top-p", o.top_p, "Draw from the fewest tokens that hold this probability")
+      ->check(number_above(0, 1));
+  cmd.add_option("--min-p", o.sampling.min_p,
+                 "Draw from tokens at least so probable, relative to the most probable")
+      ->check(number_from(0, 1));
+  cmd.add_option("--repetition-penalty", o.repetition_penalty,
+                 "Above 1: tokens of prompt and answer less likely again")
+      ->check(number_above(0, 100));
+  cmd.add_option("--presence-penalty", o.sampling.presence_penalty, "Taken off tokens that the answer has")
+      ->check(number_from(-100, 100));
+  cmd.add_option("--frequency-penalty", o.sampling.frequency_penalty,
+                 "Taken off for each time the answer has them")
+      ->check(number_from(-100, 100));
+  cmd.add_option("--logit-bias", o.logit_bias, "ID=BIAS, added to a token's logit; repeatable")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  cmd.add_option("-s,--seed", o.sampling.seed, "Same seed, same text")
+      ->capture_default_str()
+      ->check([](const std::string& text) {
+        return text.starts_with('-') ? "expected 0 to 2^64 - 1, found " + text : "";
+      });
+}
+
 }  // namespace
 
 // What a running answer needs between two of its tokens.
@@ -77,21 +133,16 @@ struct TextGenerator::Answer {
 };
 
 TextGenerator::TextGenerator(const RunOptions& run, GenerateOptions options)
-    : options_(std::move(options)), loaded_(load(run)), tokenizer_(text::Tokenizer::load(loaded_.folder)) {
-  const auto defaults = model::load_generation_config(loaded_.folder, loaded_.model.config);
-  options_.sampling = complete(options_, defaults);
-  engine::check_sampling(options_.sampling, loaded_.model.config.vocab_size);
+    : options_(complete(std::move(options), model_folder(run.model))),
+      tokenizer_(text::Tokenizer::load(model_folder(run.model))),
+      loaded_(load(run)) {
   std::set<int32_t> stops(options_.stop_token_ids.begin(), options_.stop_token_ids.end());
-  if (!options_.ignore_eos) {
-    for (const int64_t id : defaults.eos_token_ids) stops.insert(static_cast<int32_t>(id));
-    if (tokenizer_.eos_token_id()) stops.insert(*tokenizer_.eos_token_id());
-  }
+  if (!options_.ignore_eos && tokenizer_.eos_token_id()) stops.insert(*tokenizer_.eos_token_id());
   stop_token_ids_.assign(stops.begin(), stops.end());
 }
 
 int64_t TextGenerator::max_model_len() const {
-  const int64_t longest = loaded_.model.config.max_position_embeddings;
-  return options_.max_model_len > 0 ? std::min(options_.max_model_len, longest) : longest;
+  return options_.max_model_len > 0 ? options_.max_model_len : loaded_.model.config.max_position_embeddings;
 }
 
 // As much cache as the largest max_num_seqs requests can come to need.
@@ -185,33 +236,24 @@ std::string_view to_string(engine::FinishReason reason) {
 }
 
 void add_generate_options(CLI::App& cmd, GenerateOptions& o) {
+  constexpr auto kRepeatable = CLI::MultiOptionPolicy::TakeAll;  // with expected(1): one value each time
   cmd.add_option("-n,--max-new-tokens,--max-tokens", o.max_new_tokens, "Tokens to generate at most")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(number_from(1, kMostTokens));
   cmd.add_option("--min-new-tokens,--min-tokens", o.min_new_tokens, "No end before so many tokens")
-      ->check(CLI::NonNegativeNumber);
-  cmd.add_option("--temperature,--temp", o.temperature,
-                 "0: always the most probable token (default: the checkpoint's generation_config.json)");
-  cmd.add_option("--top-k", o.top_k, "Draw from the k most probable tokens; 0: off");
-  cmd.add_option("--top-p", o.top_p, "Draw from the fewest tokens that hold this probability");
-  cmd.add_option("--min-p", o.sampling.min_p,
-                 "Draw from tokens at least so probable, relative to the most probable");
-  cmd.add_option("--repetition-penalty", o.repetition_penalty,
-                 "Above 1: tokens of prompt and answer less likely again");
-  cmd.add_option("--presence-penalty", o.sampling.presence_penalty, "Taken off tokens that the answer has");
-  cmd.add_option("--frequency-penalty", o.sampling.frequency_penalty,
-                 "Taken off for each time the answer has them");
-  cmd.add_option("--logit-bias", o.logit_bias, "ID=BIAS, added to a token's logit; repeatable");
-  cmd.add_option("-s,--seed", o.sampling.seed, "Same seed, same text")->capture_default_str();
-  cmd.add_option("--stop", o.stop, "Text that ends the answer, not shown; repeatable");
-  cmd.add_option("--stop-token-id", o.stop_token_ids, "Token id that ends the answer; repeatable");
+      ->check(number_from(0, kMostTokens));
+  add_sampling_options(cmd, o);
+  cmd.add_option("--stop", o.stop, "Text that ends the answer, not shown; repeatable")
+      ->expected(1)
+      ->multi_option_policy(kRepeatable)
+      ->check([](const std::string& text) { return text.empty() ? "expected text, found none" : ""; });
+  cmd.add_option("--stop-token-id", o.stop_token_ids, "Token id that ends the answer; repeatable")
+      ->expected(1)
+      ->multi_option_policy(kRepeatable);
   cmd.add_flag("--ignore-eos", o.ignore_eos, "Go on after the end-of-sequence token");
-  cmd.add_option("--max-num-seqs", o.max_num_seqs, "Prompts that run together at most")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 4096));
   cmd.add_option("-c,--max-model-len,--ctx-size", o.max_model_len,
                  "Tokens of prompt and answer together at most")
-      ->check(CLI::PositiveNumber);
+      ->check(number_from(1, kMostTokens));
   auto* schema = cmd.add_option("-j,--json-schema", o.json_schema, "JSON schema that the answer has to meet");
   auto* regex = cmd.add_option("--regex", o.regex, "Regular expression that the answer has to match");
   cmd.add_option("--grammar", o.grammar, "Lark grammar that the answer has to follow")

@@ -64,8 +64,8 @@ class TextGenerator {
   int64_t cache_tokens(std::span<const std::vector<int32_t>> prompts) const;
 
   GenerateOptions options_;
-  LoadedModel loaded_;
   text::Tokenizer tokenizer_;
+  LoadedModel loaded_;  // last: what can be refused is refused before the weights are read
   std::vector<int32_t> stop_token_ids_;
 };
 
