@@ -13,11 +13,14 @@
 
 #include "hadal/core/error.h"
 #include "hadal/core/json.h"
+#include "hadal/core/mmap_file.h"
 #include "hadal/io/sha256.h"
 #include "hadal/model/model.h"
 
 namespace hadal::cli {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr int64_t kMaxManifestBytes = int64_t{16} << 20;
 
@@ -27,7 +30,7 @@ struct Options {
   bool as_json = false;
 };
 
-// "<64 hex digits>  <file name>" a line, as sha256sum writes it.
+// "<64 hex digits>  <file name>" a line, as sha256sum writes it, by file name without its folder.
 std::map<std::string, std::string> read_manifest(const std::string& path) {
   const std::string text = read_text_file(path, kMaxManifestBytes, ErrorKind::kRequest);
   std::map<std::string, std::string> sums;
@@ -40,35 +43,41 @@ std::map<std::string, std::string> read_manifest(const std::string& path) {
     if (line.empty()) continue;
     const bool formed = line.size() > 66 && line[64] == ' ' && (line[65] == ' ' || line[65] == '*') &&
                         line.find_first_not_of("0123456789abcdef") == 64;
-    if (!formed) {
+    const std::string sum = line.substr(0, 64),
+                      name = formed ? fs::path(line.substr(66)).filename().string() : "";
+    if (name.empty()) {
       fail(ErrorKind::kRequest,
            "{}\n  line      {}\n  expected  64 hex digits, two spaces, a file name\n  found     {}", path,
            number, line);
     }
-    sums[line.substr(66)] = line.substr(0, 64);
+    const auto [entry, is_new] = sums.emplace(name, sum);
+    if (!is_new && entry->second != sum) {
+      fail(ErrorKind::kRequest, "{}\n  line      {}\n  expected  one checksum of {}\n  found     another",
+           path, number, name);
+    }
   }
   if (sums.empty()) fail(ErrorKind::kRequest, "{}\n  expected  a checksum a line\n  found     none", path);
   return sums;
 }
 
-void check_sums(const std::map<std::string, std::string>& expected,
-                const std::map<std::string, std::string>& found, const std::string& manifest) {
+// Every weight file has to be in the manifest, and everything in the manifest has to be as it says.
+void check_sums(const std::map<std::string, std::string>& expected, std::map<std::string, std::string> found,
+                const std::string& folder, const std::string& manifest) {
   for (const auto& [name, sum] : found) {
-    const auto want = expected.find(name);
-    if (want == expected.end()) {
-      fail(ErrorKind::kCheckpoint, "{}\n  file      {}\n  expected  a line for it\n  found     none",
-           manifest, name);
-    }
-    if (want->second != sum) {
-      fail(ErrorKind::kCheckpoint, "{}\n  file      {}\n  expected  {}\n  found     {}", manifest, name,
-           want->second, sum);
-    }
-  }
-  for (const auto& [name, sum] : expected) {
-    if (found.contains(name) || !name.ends_with(".safetensors")) continue;
-    fail(ErrorKind::kCheckpoint,
-         "{}\n  file      {}\n  expected  a file of the checkpoint\n  found     none of this name", manifest,
+    if (expected.contains(name)) continue;
+    fail(ErrorKind::kCheckpoint, "{}\n  file      {}\n  expected  a line for it\n  found     none", manifest,
          name);
+  }
+  for (const auto& [name, want] : expected) {
+    const fs::path file = fs::path(folder) / name;
+    if (!found.contains(name) && !fs::exists(file)) {
+      fail(ErrorKind::kCheckpoint, "{}\n  file      {}\n  expected  this file\n  found     no such file",
+           manifest, file.string());
+    }
+    if (!found.contains(name)) found[name] = io::sha256_hex(MmapFile(file.string()).bytes());
+    if (found[name] == want) continue;
+    fail(ErrorKind::kCheckpoint, "{}\n  file      {}\n  expected  {}\n  found     {}", manifest, name, want,
+         found[name]);
   }
 }
 
@@ -83,12 +92,12 @@ void verify(const Options& options) {
   for (const auto& file : model.checkpoint.files()) {
     for (const io::TensorEntry& tensor : file->tensors()) model::check_finite(tensor, file->path(), pool);
     tensors += file->tensors().size();
-    sums[std::filesystem::path(file->path()).filename().string()] = io::sha256_hex(file->bytes());
+    sums[fs::path(file->path()).filename().string()] = io::sha256_hex(file->bytes());
   }
-  if (!options.manifest.empty()) check_sums(expected, sums, options.manifest);
+  if (!options.manifest.empty()) check_sums(expected, sums, folder, options.manifest);
   if (options.as_json) {
     json out{{"model", folder}, {"tensors", tensors}, {"files", sums}, {"ok", true}};
-    write_stdout(out.dump() + "\n");
+    write_stdout(out.dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
     return;
   }
   for (const auto& [name, sum] : sums) write_stdout(fmt::format("{}  {}\n", sum, name));
@@ -103,7 +112,7 @@ void add_verify(CLI::App& app) {
   CLI::App* cmd =
       app.add_subcommand("verify", "Check a checkpoint: names, shapes, finite numbers, checksums");
   cmd->add_option("model,-m,--model", options->model, "Folder, or org/name in the local Hugging Face cache");
-  cmd->add_option("-t,--threads", options->threads, "Threads")->check(CLI::Range(1, 4096));
+  cmd->add_option("-t,--threads", options->threads, "Threads")->check(number_from(1, 4096));
   cmd->add_option("--manifest", options->manifest,
                   "File of checksums (as sha256sum writes it) to compare with");
   cmd->add_flag("--json", options->as_json, "Print a JSON object");
