@@ -12,6 +12,7 @@
 
 #include <editline/readline.h>
 #include <fmt/format.h>
+#include <langinfo.h>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
@@ -27,16 +28,17 @@ constexpr const char* kPlain = "\033[0m";
 constexpr const char* kHelp =
     "/clear        forget the conversation\n"
     "/system TEXT  forget it and set the system message\n"
-    "/exit         end (so does Ctrl-D); Ctrl-C stops an answer\n";
+    "/exit         end (so does Ctrl-D); Ctrl-C stops an answer, or drops the line being typed\n";
 
 volatile std::sig_atomic_t interrupted = 0;
 
-// Ctrl-C ends the answer and not the program. While a line is read it keeps its usual meaning.
+// While it lives, Ctrl-C sets `interrupted` and does not end the program. flags: SA_RESTART for system calls that go on.
 class InterruptGuard {
  public:
-  InterruptGuard() {
+  explicit InterruptGuard(int flags) {
     interrupted = 0;
     struct sigaction action {};
+    action.sa_flags = flags;
     action.sa_handler = [](int) { interrupted = 1; };
     sigaction(SIGINT, &action, &before_);
   }
@@ -48,14 +50,26 @@ class InterruptGuard {
   struct sigaction before_ {};
 };
 
-// A line with editing and history on a terminal, a plain one from a pipe. Nothing at the end of input.
+// Line editing moves by characters of the locale; where none is set, as in many containers, by UTF-8's all the same.
+void use_utf8() {
+  std::setlocale(LC_CTYPE, "");
+  if (std::string_view(nl_langinfo(CODESET)) != "UTF-8") std::setlocale(LC_CTYPE, "C.UTF-8");
+}
+
+// A line with editing and history on a terminal, where Ctrl-C makes it an empty one; a plain line from a pipe. Nothing at
+// the end of input.
 std::optional<std::string> read_line(const std::string& prompt) {
   if (isatty(STDIN_FILENO) == 0) {
     std::string line;
     if (!std::getline(std::cin, line)) return std::nullopt;
     return line;
   }
+  const InterruptGuard guard(0);
   const std::unique_ptr<char, decltype(&std::free)> line(readline(prompt.c_str()), &std::free);
+  if (!line && interrupted != 0) {
+    fmt::print(stderr, "\n/exit or Ctrl-D ends\n");
+    return "";
+  }
   if (!line) return std::nullopt;
   if (*line != '\0') add_history(line.get());
   return std::string(line.get());
@@ -67,7 +81,7 @@ class Chat {
   Chat(TextGenerator& generator, std::string system)
       : generator_(generator),
         template_(text::ChatTemplate::load(generator.folder())),
-        colours_(isatty(STDOUT_FILENO) != 0),
+        dims_(isatty(STDOUT_FILENO) != 0),
         system_(std::move(system)) {
     clear();
   }
@@ -82,14 +96,14 @@ class Chat {
     clear();
   }
 
-  // Answers a line. A message that does not fit the context, or that the template refuses, is taken back.
+  // Answers a line. A message that does not fit the context or the memory, or that the template refuses, is taken back.
   void say(const std::string& line) {
     messages_.push_back({{"role", "user"}, {"content", line}});
     try {
       answer();
     } catch (const Error& e) {
       messages_.erase(messages_.size() - 1);
-      if (e.kind() != ErrorKind::kRequest) throw;
+      if (e.kind() != ErrorKind::kRequest && e.kind() != ErrorKind::kCapacity) throw;
       fmt::print(stderr, "hadal: {}\n  hint      /clear forgets the conversation\n", e.what());
     }
   }
@@ -99,14 +113,16 @@ class Chat {
     const std::string prompt = template_.render(messages_, {});
     const std::vector<std::vector<int32_t>> prompts{generator_.tokenizer().encode(prompt)};
     text::ReasoningSplitter splitter(text::ends_in_thinking(prompt));
-    const InterruptGuard guard;
+    const InterruptGuard guard(SA_RESTART);
     const auto start = std::chrono::steady_clock::now();
-    const Completion completion =
-        generator_
-            .run(
-                prompts, [&](size_t, std::string_view text) { show(splitter.push(text)); },
-                [] { return interrupted != 0; })
-            .at(0);
+    const auto on_text = [&](size_t, std::string_view text) {
+      if (dims_) {
+        show(splitter.push(text));
+      } else {
+        write_stdout(text);  // a reader of the pipe finds the thinking by its tags
+      }
+    };
+    const Completion completion = generator_.run(prompts, on_text, [] { return interrupted != 0; }).at(0);
     show(splitter.finish());
     write_stdout("\n");
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
@@ -114,11 +130,8 @@ class Chat {
     messages_.push_back({{"role", "assistant"}, {"content", completion.text}});
   }
 
-  void show(const std::vector<text::ReasoningSplitter::Piece>& pieces) const {
-    for (const auto& piece : pieces) {
-      const bool dim = piece.thinking && colours_;
-      write_stdout(dim ? kDim + piece.text + kPlain : piece.text);
-    }
+  static void show(const std::vector<text::ReasoningSplitter::Piece>& pieces) {
+    for (const auto& piece : pieces) write_stdout(piece.thinking ? kDim + piece.text + kPlain : piece.text);
   }
 
   static void report(const Completion& completion, double seconds) {
@@ -131,7 +144,7 @@ class Chat {
 
   TextGenerator& generator_;
   text::ChatTemplate template_;
-  bool colours_;
+  bool dims_;  // thinking is shown dimmed, without its tags
   std::string system_;
   json messages_;
 };
@@ -139,8 +152,11 @@ class Chat {
 }  // namespace
 
 void chat_loop(TextGenerator& generator, const std::string& prompt, const std::string& system) {
-  std::setlocale(LC_CTYPE, "");  // line editing moves by characters, not bytes
+  use_utf8();
   Chat chat(generator, system);
+  std::optional<InterruptGuard>
+      between;  // a Ctrl-C that comes just after an answer does not end the program either
+  if (isatty(STDIN_FILENO) != 0) between.emplace(SA_RESTART);
   while (const auto line = read_line(prompt)) {
     if (*line == "/exit") return;
     if (line->find_first_not_of(" \t\r") == std::string::npos) continue;
