@@ -98,7 +98,7 @@ class AtATerminal(CliTest):
     def open(self, *flags: str, locale: str | None = "C.UTF-8") -> Terminal:
         terminal = Terminal("chat", *GREEDY, *flags, env={"LANG": locale})
         self.addCleanup(terminal.close)
-        terminal.expect("> $")
+        terminal.prompt()
         return terminal
 
     def leave(self, terminal: Terminal, keys: str) -> None:
@@ -110,13 +110,13 @@ class AtATerminal(CliTest):
 
     def answer(self, terminal: Terminal) -> str:
         """What stands between the typed line and the line that ends in tokens/s."""
-        shown = terminal.expect(r"\x1b\[2m\[[^\n]*tokens/s, \w+\]\x1b\[0m\r\n> $")
+        shown = terminal.prompt(r"\x1b\[2m\[[^\n]*tokens/s, \w+\]\x1b\[0m")
         return shown.split("\r\n", 1)[1].rsplit("\r\n" + DIM, 1)[0].replace("\r\n", "\n")
 
     def test_answer_and_its_speed(self) -> None:
         terminal = self.open()
         terminal.type(SUM + "\r")
-        shown = terminal.expect("> $")
+        shown = terminal.prompt()
         self.assertRegex(shown, r"\[11 prompt tokens, 9 tokens, [\d.]+ tokens/s, stop\]")
         self.assertIn("7 + 5 = 12.", shown)
         self.leave(terminal, "/exit\r")
@@ -141,9 +141,9 @@ class AtATerminal(CliTest):
             if answer:
                 self.assertEqual(self.answer(terminal), answer)
             else:
-                terminal.expect("> $")
+                terminal.prompt()
         terminal.type("/clear\r")
-        terminal.expect("> $")
+        terminal.prompt()
         terminal.type(KEY_UP * 4)
         terminal.expect("7 \\+ 5\\?")
         terminal.type("\r")
@@ -153,11 +153,11 @@ class AtATerminal(CliTest):
     def test_commands(self) -> None:
         terminal = self.open()
         terminal.type("/help\r")
-        self.assertIn("/system TEXT", terminal.expect("line being typed\r\n> $"))
+        self.assertIn("/system TEXT", terminal.prompt("line being typed"))
         terminal.type("/system Be brief.\r")
-        terminal.expect("> $")
+        terminal.prompt()
         terminal.type(SUM + "\r")
-        self.assertIn("[15 prompt tokens", terminal.expect("> $"))
+        self.assertIn("[15 prompt tokens", terminal.prompt())
         self.leave(terminal, "/exit\r")
 
     def test_interrupt_stops_the_answer_and_not_the_program(self) -> None:
@@ -165,13 +165,13 @@ class AtATerminal(CliTest):
         terminal.type("Tell me a story.\r")
         terminal.expect("upon a time")
         terminal.type(CTRL_C)
-        self.assertIn("tokens/s, cancelled]", terminal.expect("> $"))
+        self.assertIn("tokens/s, cancelled]", terminal.prompt())
         terminal.type("/clear\r")
-        terminal.expect("> $")
+        terminal.prompt()
         terminal.type(SUM + "\r")
         terminal.expect("= 12")
         terminal.type(CTRL_C)
-        terminal.expect("cancelled.*> $")
+        terminal.prompt("cancelled.*")
         self.leave(terminal, CTRL_D)
 
     def test_interrupt_drops_the_line_being_typed(self) -> None:
@@ -179,9 +179,8 @@ class AtATerminal(CliTest):
         terminal.type("Tell me something else")
         terminal.expect("else")
         for _ in range(2):  # the second time there is no line
-            terminal.wait_for_reader()
             terminal.type(CTRL_C)
-            terminal.expect("/exit or Ctrl-D ends\r\n> $")
+            terminal.prompt("/exit or Ctrl-D ends")
         terminal.type(SUM + "\r")
         self.assertEqual(self.answer(terminal), "7 + 5 = 12.")
         self.leave(terminal, CTRL_D)
@@ -197,9 +196,9 @@ class AtATerminal(CliTest):
         terminal.type(SUM + "\r")
         self.answer(terminal)
         terminal.type(SUM + "\r")
-        self.assertIn("fewer tokens than the context holds (30)", terminal.expect("/clear forgets[^>]*> $"))
+        self.assertIn("fewer tokens than the context holds (30)", terminal.prompt("/clear forgets[^>]*"))
         terminal.type("/clear\r")
-        terminal.expect("> $")
+        terminal.prompt()
         terminal.type(SUM + "\r")
         self.assertEqual(self.answer(terminal), "7 + 5 = 12.")
         self.leave(terminal, CTRL_D)
@@ -209,9 +208,9 @@ class AtATerminal(CliTest):
             "generate", "--ckpt-path", str(TINY_CHAT), "--interactive", "--temperature", "0.7", "--max-new-tokens", "20"
         )
         self.addCleanup(terminal.close)
-        terminal.expect(">>> $")
+        terminal.prompt()
         terminal.type("Tell me a story.\r")
-        self.assertIn(" 20 tokens, ", terminal.expect("length.*>>> $"))
+        self.assertIn(" 20 tokens, ", terminal.prompt("length.*"))
         self.leave(terminal, "/exit\r")
 
     def test_progress_is_shown_while_loading(self) -> None:

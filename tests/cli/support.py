@@ -19,7 +19,7 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TINY_CHAT = ROOT / "models" / "tiny-chat"
 GOLDEN = ROOT / "tests" / "golden"
-TIMEOUT_S = 240  # one command; a sanitizer makes it some twenty times slower
+TIMEOUT_S = 20  # one command; a sanitizer makes it some twenty times slower
 
 hadal = pathlib.Path()  # the binary
 build: pathlib.Path | None = None  # the build folder that it comes from
@@ -284,12 +284,15 @@ class Terminal:
         """The local flags of the terminal: ECHO and ICANON are what a shell wants to find."""
         return termios.tcgetattr(self.fd)[3]
 
-    def wait_for_reader(self) -> None:
-        """Line editing shows its prompt a moment before it waits for keys; a signal in between is not seen by it."""
+    def prompt(self, before: str = "") -> str:
+        """Waits for what comes before a prompt, the prompt, and the moment when line editing takes keys: it shows the
+        prompt a little earlier, and the terminal's own line editing gets what is typed in between."""
+        shown = self.expect(before + r"(?:^|\r\n?|\n)>+ $")
         deadline = time.monotonic() + TIMEOUT_S
         while self.mode() & termios.ICANON and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.1)
+        return shown
 
     def wait(self) -> int:
         """The rest of the output is read; returns the exit code, or -N for signal N."""
