@@ -23,7 +23,7 @@ constexpr IntRange kLayers{1, int64_t{1} << 10};   // num_hidden_layers, moe_lay
 constexpr IntRange kMtpModules{0, 64};             // num_nextn_predict_layers
 constexpr IntRange kExperts{1, int64_t{1} << 12};  // routed experts, groups, experts per token
 constexpr IntRange kSharedExperts{0, 256};         // n_shared_experts
-constexpr int64_t kMaxExpertsOfAllLayers = int64_t{1} << 18;  // V3: 15,616
+constexpr int64_t kMaxExpertsOfAllLayers = int64_t{1} << 16;  // V3: 15,872
 constexpr IntRange kVocab{1, int64_t{1} << 24};               // vocab_size
 constexpr IntRange kContext{1, int64_t{1} << 30};   // max_position_embeddings: positions are int32_t
 constexpr IntRange kBlock{1, int64_t{1} << 16};     // quantization_config.weight_block_size
@@ -309,8 +309,8 @@ bool ModelConfig::is_moe_layer(int64_t layer) const {
 
 double ModelConfig::softmax_scale() const {
   const double scale = 1.0 / std::sqrt(static_cast<double>(qk_head_dim()));
-  if (!rope_scaling || rope_scaling->mscale_all_dim == 0.0) return scale;
-  const double m = yarn_mscale(rope_scaling->factor, rope_scaling->mscale_all_dim);
+  if (!rope_scaling) return scale;
+  const double m = yarn_mscale(rope_scaling->factor, rope_scaling->mscale_all_dim);  // 1 for mscale_all_dim 0
   return scale * m * m;
 }
 

@@ -106,18 +106,18 @@ TEST(Inspect, WhatIsNoModelIsAnError) {
 }
 
 TEST(Describe, InWords) {
-  EXPECT_EQ(describe(parse(release("deepseek_v3_1"))),
-            (std::vector<std::string>{
-                "deepseek_v3: 61 layers, 7168 wide, vocabulary of 129280",
-                "latent attention: 128 heads of 128 + 64 (values 128), queries through 1536; 512 + 64 cached "
-                "per token and "
-                "layer",
-                "3 dense layers, 18432 wide",
-                "58 layers of 256 experts, 2048 wide: 8 a token by sigmoid and correction bias, from the "
-                "best 4 of 8 groups, "
-                "and 1 shared",
-                "RoPE with base 10000, stretched 40-fold from 4096 tokens by YaRN",
-                "FP8 weights in blocks of 128 x 128, scales that are powers of two (ue8m0)"}));
+  const std::vector<std::string> lines = describe(parse(release("deepseek_v3_1")));
+  ASSERT_EQ(lines.size(), 6U);
+  EXPECT_EQ(lines[0], "deepseek_v3: 61 layers, 7168 wide, vocabulary of 129280");
+  EXPECT_TRUE(
+      contains(lines[1], {"latent attention: 128 heads of 128 + 64 (values 128), queries through 1536;",
+                          "512 + 64 cached per token and layer"}));
+  EXPECT_EQ(lines[2], "3 dense layers, 18432 wide");
+  EXPECT_TRUE(
+      contains(lines[3], {"58 layers of 256 experts, 2048 wide: 8 a token by sigmoid and correction bias,",
+                          "from the best 4 of 8 groups, and 1 shared"}));
+  EXPECT_EQ(lines[4], "RoPE with base 10000, stretched 40-fold from 4096 tokens by YaRN");
+  EXPECT_EQ(lines[5], "FP8 weights in blocks of 128 x 128, scales that are powers of two (ue8m0)");
 }
 
 TEST(Describe, SmallerModels) {

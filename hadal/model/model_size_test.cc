@@ -86,7 +86,7 @@ TEST(ModelSize, TheLargestConfigDoesNotOverflow) {
       "/intermediate_size": 262144, "/moe_intermediate_size": 262144, "/num_hidden_layers": 960,
       "/num_nextn_predict_layers": 64, "/first_k_dense_replace": 0, "/num_attention_heads": 4096,
       "/num_key_value_heads": null, "/q_lora_rank": 65536, "/kv_lora_rank": 65536, "/qk_nope_head_dim": 4096,
-      "/qk_rope_head_dim": 4096, "/v_head_dim": 4096, "/n_routed_experts": 256, "/n_shared_experts": 256,
+      "/qk_rope_head_dim": 4096, "/v_head_dim": 4096, "/n_routed_experts": 64, "/n_shared_experts": 256,
       "/quantization_config/weight_block_size": [1, 1], "/max_position_embeddings": 1073741824})"));
   const ModelSize size = implied_size(c);
   EXPECT_GT(size.total_params, int64_t{1} << 50);
