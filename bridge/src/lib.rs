@@ -107,7 +107,7 @@ unsafe fn guarded(error: *mut Buffer, body: impl FnOnce() -> Result<(), String>)
 /// Runs `body` on a stack of its own: what is parsed may nest as deep as its size allows, and the caller's stack may
 /// be small. Only pages that are touched take memory.
 fn on_large_stack<T: Send>(body: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
-    const STACK: usize = 256 << 20;
+    const STACK: usize = 32 << 20;
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, body);
         let thread = thread.map_err(|e| format!("cannot start a thread: {e}"))?;

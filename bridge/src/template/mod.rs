@@ -20,7 +20,9 @@ use python::MAX_TEXT;
 
 /// Larger templates are refused before they are parsed. DeepSeek's have 1 to 10 KB.
 const MAX_TEMPLATE: usize = 256 << 10;
+/// Operators in one tag, and other links of chains; see `check_tags`.
 const MAX_OPERATORS: usize = 1000;
+const MAX_LINKS: usize = 4000;
 /// Nested calls of macros cost 4 each, other frames 1.
 const MAX_RECURSION: usize = 400;
 /// Writes `now` in strftime's `format`; returns the size, or 0 if it does not fit.
@@ -39,33 +41,61 @@ fn compile(source: &str) -> Result<(Instructions<'_>, Blocks<'_>), Error> {
     Ok((meter::metered(&code), blocks))
 }
 
-/// Refuses tags that the compiler would take long over: it folds constants, trying anew at every operator of a chain,
-/// and without a bound on what a product of constants makes.
+/// Refuses tags that the compiler would take long over or recurse deeply in: it goes down one level for every part of
+/// a chain (`a.b.c`, `a|b|c`, `a + b + c`, `elif`), folds constants, trying anew at every operator of a chain, and
+/// has no bound on what a product of constants makes.
 fn check_tags(source: &str, syntax: &SyntaxConfig) -> Result<(), Error> {
-    let (mut operators, mut text, mut product, mut multiplies) = (0, 0u64, 1u64, false);
+    let mut tag = Tag::default();
+    let mut branches = 0;
     for token in tokenize(source, false, syntax.clone()) {
         match token?.0 {
-            Token::VariableEnd | Token::BlockEnd => (operators, text, product, multiplies) = (0, 0, 1, false),
-            Token::Ident("and" | "or" | "not" | "in") => operators += 1,
-            Token::Plus | Token::Minus | Token::Div | Token::FloorDiv | Token::Mod | Token::Tilde => {
-                operators += 1
-            }
-            Token::Eq | Token::Ne | Token::Gt | Token::Gte | Token::Lt | Token::Lte => operators += 1,
-            Token::Mul | Token::Pow => (operators, multiplies) = (operators + 1, true),
-            Token::Str(literal) => text += literal.len() as u64,
-            Token::String(literal) => text += literal.len() as u64,
-            Token::Int(number) => product = product.saturating_mul(number.max(1)),
-            Token::Int128(_) => product = u64::MAX,
-            _ => continue,
+            Token::VariableEnd | Token::BlockEnd => tag = Tag::default(),
+            Token::Ident("elif") => branches += 1,
+            token => tag.count(&token),
         }
-        if operators > MAX_OPERATORS {
-            return Err(refused(format!("more than {MAX_OPERATORS} operators in one tag")));
+        if tag.operators > MAX_OPERATORS || tag.links > MAX_LINKS || branches > MAX_LINKS {
+            return Err(refused("a tag or a chain of elif tags is too long"));
         }
-        if multiplies && product.saturating_mul(text) > MAX_TEXT as u64 {
+        if tag.multiplies && tag.product.saturating_mul(tag.text) > MAX_TEXT as u64 {
             return Err(refused(format!("a product of constants could make more than {MAX_TEXT} bytes")));
         }
     }
     Ok(())
+}
+
+/// What one tag has of the things that `check_tags` limits.
+struct Tag {
+    operators: usize,
+    links: usize, // everything else that a chain is made of
+    text: u64,    // bytes of its string literals
+    product: u64, // of its integers
+    multiplies: bool,
+}
+
+impl Default for Tag {
+    fn default() -> Tag {
+        Tag { operators: 0, links: 0, text: 0, product: 1, multiplies: false }
+    }
+}
+
+impl Tag {
+    fn count(&mut self, token: &Token) {
+        match token {
+            Token::Ident("and" | "or" | "not" | "in") => self.operators += 1,
+            Token::Plus | Token::Minus | Token::Div | Token::FloorDiv | Token::Mod | Token::Tilde => {
+                self.operators += 1
+            }
+            Token::Eq | Token::Ne | Token::Gt | Token::Gte | Token::Lt | Token::Lte => self.operators += 1,
+            Token::Mul | Token::Pow => (self.operators, self.multiplies) = (self.operators + 1, true),
+            Token::Dot | Token::Pipe | Token::BracketOpen | Token::ParenOpen => self.links += 1,
+            Token::Ident("is" | "if") => self.links += 1,
+            Token::Str(literal) => self.text += literal.len() as u64,
+            Token::String(literal) => self.text += literal.len() as u64,
+            Token::Int(number) => self.product = self.product.saturating_mul((*number).max(1)),
+            Token::Int128(_) => self.product = u64::MAX,
+            _ => (),
+        }
+    }
 }
 
 /// The source as the parser wants it: newlines as Jinja2 normalises them, and transformers' `{% generation %}` (it
