@@ -62,6 +62,7 @@ std::optional<std::string> read_line(const std::string& prompt) {
   if (isatty(STDIN_FILENO) == 0) {
     std::string line;
     if (!std::getline(std::cin, line)) return std::nullopt;
+    if (line.ends_with('\r')) line.pop_back();
     return line;
   }
   const InterruptGuard guard(0);

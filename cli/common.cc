@@ -72,11 +72,13 @@ ops::Precision precision_for(const RunOptions& options, const model::Model& mode
 // "loading 312 MiB of 1.50 GiB" on one line of a terminal, rewritten at most ten times a second.
 class ProgressLine {
  public:
+  explicit ProgressLine(std::string verb) : verb_(std::move(verb)) {}
+
   void operator()(int64_t done, int64_t total) {
     const auto now = std::chrono::steady_clock::now();
     if (done < total && now - last_ < std::chrono::milliseconds(100)) return;
     last_ = now;
-    const std::string text = fmt::format("loading {} of {}", format_bytes(done), format_bytes(total));
+    const std::string text = fmt::format("{} {} of {}", verb_, format_bytes(done), format_bytes(total));
     if (done < total) {
       fmt::print(stderr, "\r{:<40}", text);
     } else {
@@ -85,6 +87,7 @@ class ProgressLine {
   }
 
  private:
+  std::string verb_;
   std::chrono::steady_clock::time_point last_;
 };
 
@@ -106,6 +109,10 @@ CLI::Validator number_above(double low, double high) {
         return check_number(text, range, [=](double x) { return x > low && x <= high; });
       },
       range);
+}
+
+CLI::Option* repeatable(CLI::Option* option) {
+  return option->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
 }
 
 std::string model_folder(const std::string& model) {
@@ -131,13 +138,16 @@ void add_run_options(CLI::App& cmd, RunOptions& options) {
       ->check(CLI::IsMember({"auto", "fp8"}));
 }
 
+model::LoadProgress show_progress(std::string verb) {
+  if (isatty(STDERR_FILENO) == 0) return {};
+  return ProgressLine(std::move(verb));
+}
+
 LoadedModel load(const RunOptions& options) {
   LoadedModel loaded;
   loaded.folder = model_folder(options.model);
   loaded.pool = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : usable_cpus());
-  model::LoadProgress progress;
-  if (isatty(STDERR_FILENO) != 0) progress = ProgressLine();
-  loaded.model = model::load_model(loaded.folder, *loaded.pool, progress);
+  loaded.model = model::load_model(loaded.folder, *loaded.pool, show_progress("loading"));
   loaded.precision = precision_for(options, loaded.model);
   return loaded;
 }

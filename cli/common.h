@@ -26,6 +26,9 @@ CLI::Validator number_from(double low, double high);
 /// Checks an option's number: more than low, at most high.
 CLI::Validator number_above(double low, double high);
 
+/// Lets a list's option be given many times, with one value each: "[a,b]" is one, which CLI11 takes for two.
+CLI::Option* repeatable(CLI::Option* option);
+
 constexpr double kMostTokens = 2147483647;  // token counts and positions are 32-bit
 
 /// How a model is loaded and run: the same options in every subcommand that computes.
@@ -44,6 +47,9 @@ struct LoadedModel {
   model::Model model;
   ops::Precision precision;
 };
+
+/// "loading 312 MiB of 1.50 GiB" on stderr when that is a terminal, else nothing; verb: "loading".
+model::LoadProgress show_progress(std::string verb);
 
 /// Loads with progress on stderr when that is a terminal. Throws kUsage for options that do not fit the model.
 LoadedModel load(const RunOptions& options);

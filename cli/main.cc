@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "hadal/core/error.h"
 #include "hadal/core/log.h"
@@ -19,7 +20,8 @@ namespace {
 constexpr int kFailure = 1, kUsage = 2;
 
 int report(int code, const char* message) {
-  std::fprintf(stderr, "hadal: %s\n", message);
+  const char* clear = isatty(STDERR_FILENO) != 0 ? "\r\033[K" : "";  // what a progress line left
+  std::fprintf(stderr, "%shadal: %s\n", clear, message);
   return code;
 }
 

@@ -72,10 +72,9 @@ void add_render(CLI::App& app) {
   cmd->add_option("--tools", command->tools, "JSON file: the list of tools that the template sees");
   cmd->add_flag("--no-generation-prompt", command->no_generation_prompt,
                 "Leave out what begins the assistant's answer");
-  cmd->add_option("--template-arg", command->template_args,
-                  "name=value for the template, e.g. thinking=true (JSON, else a string); repeatable")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  repeatable(
+      cmd->add_option("--template-arg", command->template_args,
+                      "name=value for the template, e.g. thinking=true (JSON, else a string); repeatable"));
   cmd->footer("The prompt goes to stdout exactly as it is, without a newline at its end.");
   cmd->callback([command] { render(*command); });
 }

@@ -104,9 +104,7 @@ void add_sampling_options(CLI::App& cmd, GenerateOptions& o) {
   cmd.add_option("--frequency-penalty", o.sampling.frequency_penalty,
                  "Taken off for each time the answer has them")
       ->check(number_from(-100, 100));
-  cmd.add_option("--logit-bias", o.logit_bias, "ID=BIAS, added to a token's logit; repeatable")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  repeatable(cmd.add_option("--logit-bias", o.logit_bias, "ID=BIAS, added to a token's logit; repeatable"));
   cmd.add_option("-s,--seed", o.sampling.seed, "Same seed, same text")
       ->capture_default_str()
       ->check([](const std::string& text) {
@@ -236,20 +234,16 @@ std::string_view to_string(engine::FinishReason reason) {
 }
 
 void add_generate_options(CLI::App& cmd, GenerateOptions& o) {
-  constexpr auto kRepeatable = CLI::MultiOptionPolicy::TakeAll;  // with expected(1): one value each time
   cmd.add_option("-n,--max-new-tokens,--max-tokens", o.max_new_tokens, "Tokens to generate at most")
       ->capture_default_str()
       ->check(number_from(1, kMostTokens));
   cmd.add_option("--min-new-tokens,--min-tokens", o.min_new_tokens, "No end before so many tokens")
       ->check(number_from(0, kMostTokens));
   add_sampling_options(cmd, o);
-  cmd.add_option("--stop", o.stop, "Text that ends the answer, not shown; repeatable")
-      ->expected(1)
-      ->multi_option_policy(kRepeatable)
+  repeatable(cmd.add_option("--stop", o.stop, "Text that ends the answer, not shown; repeatable"))
       ->check([](const std::string& text) { return text.empty() ? "expected text, found none" : ""; });
-  cmd.add_option("--stop-token-id", o.stop_token_ids, "Token id that ends the answer; repeatable")
-      ->expected(1)
-      ->multi_option_policy(kRepeatable);
+  repeatable(
+      cmd.add_option("--stop-token-id", o.stop_token_ids, "Token id that ends the answer; repeatable"));
   cmd.add_flag("--ignore-eos", o.ignore_eos, "Go on after the end-of-sequence token");
   cmd.add_option("-c,--max-model-len,--ctx-size", o.max_model_len,
                  "Tokens of prompt and answer together at most")

@@ -89,8 +89,14 @@ void verify(const Options& options) {
   const model::Model model = model::bind_model(folder);  // names, shapes, types
   std::map<std::string, std::string> sums;
   size_t tensors = 0;
+  int64_t done = 0;
+  const model::LoadProgress progress = show_progress("checking");
   for (const auto& file : model.checkpoint.files()) {
-    for (const io::TensorEntry& tensor : file->tensors()) model::check_finite(tensor, file->path(), pool);
+    for (const io::TensorEntry& tensor : file->tensors()) {
+      model::check_finite(tensor, file->path(), pool);
+      done += static_cast<int64_t>(tensor.data.size());
+      if (progress) progress(done, model.checkpoint.total_bytes());
+    }
     tensors += file->tensors().size();
     sums[fs::path(file->path()).filename().string()] = io::sha256_hex(file->bytes());
   }

@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include <fmt/format.h>
+
 #include "hadal/core/error.h"
 
 namespace hadal::tests {
@@ -27,8 +29,7 @@ Golden::Golden(const std::string& folder)
 
 std::vector<std::string> Golden::prompts() const {
   std::vector<std::string> names;
-  for (const json& prompt : meta_["prompts"])
-    names.push_back("p" + std::to_string(prompt["index"].get<int>()));
+  for (const json& prompt : meta_["prompts"]) names.push_back(fmt::format("p{}", prompt["index"].get<int>()));
   return names;
 }
 

@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -95,7 +96,7 @@ TEST_P(GoldenTest, HiddenStatesPerLayer) {
     const auto out = run("p2", kFloat32, {.decode = decode, .keep_acts = true});
     EXPECT_EQ(max_abs_diff(out.acts.embedded.values(), golden_.floats("p2.hidden.embed")), 0.0);
     for (const auto& [layer, hidden] : out.acts.hidden) {
-      const auto expected = golden_.floats("p2.hidden.L" + std::to_string(layer));
+      const auto expected = golden_.floats(fmt::format("p2.hidden.L{}", layer));
       EXPECT_LE(max_abs_diff(hidden.values(), expected), kHiddenTolerance)
           << "layer " << layer << " decode " << decode;
     }
@@ -110,7 +111,7 @@ TEST_P(GoldenTest, LatentCache) {
   const auto out = run("p2", kFloat32, {.keep_acts = true});
   int64_t compared = 0;
   for (const auto& [layer, latents] : out.latents) {
-    const std::string name = "p2.kv.L" + std::to_string(layer);
+    const std::string name = fmt::format("p2.kv.L{}", layer);
     if (golden_.find(name + ".c_kv") == nullptr) continue;
     const auto c_kv = golden_.floats(name + ".c_kv"), k_rope = golden_.floats(name + ".k_rope");
     for (int64_t t = 0; t < latents.shape()[0]; ++t) {
@@ -132,7 +133,7 @@ TEST_P(GoldenTest, ExpertChoices) {
     const auto out = run(prompt, kFloat32, {.keep_acts = true});
     EXPECT_FALSE(out.acts.expert_ids.empty());
     for (const auto& [layer, ids] : out.acts.expert_ids) {
-      const std::string name = prompt + ".route.L" + std::to_string(layer);
+      const std::string name = fmt::format("{}.route.L{}", prompt, layer);
       const auto expected_ids = golden_.ints(name + ".ids");
       const auto expected_weights = golden_.floats(name + ".weights");
       const auto& weights = out.acts.expert_weights.at(layer).values();
@@ -170,7 +171,7 @@ TEST_P(GoldenTest, DefaultComputeIsNoFurtherOffThanBf16) {
   for (const json& prompt : golden_.meta()["prompts"]) {
     if (prompt["bf16_route_flips"][0] != 0)
       continue;  // an expert that flipped there or here says nothing about rounding
-    const std::string name = "p" + std::to_string(prompt["index"].get<int>());
+    const std::string name = fmt::format("p{}", prompt["index"].get<int>());
     const auto out = run(name, {}, {});
     const double bound = prompt["bf16_logits_rel_l2"];
     EXPECT_LE(relative_l2(out.logits.values(), golden_.floats(name + ".logits_f32")), bound) << name;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "hadal/engine/engine.h"
@@ -103,7 +104,7 @@ TEST_P(InvarianceTest, PrefillChunks) {
     const size_t count = std::min(length, tokens_.size());
     expect_same_bits(logits(pool_, {.chunk = chunk}, count),
                      std::span(whole).first(count * static_cast<size_t>(model_.config.vocab_size)),
-                     "chunks of " + std::to_string(chunk));
+                     fmt::format("chunks of {}", chunk));
   }
 }
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
@@ -33,7 +34,7 @@ const std::map<std::string, std::string> kOtherEffect = {
 class LivenessTest : public testing::TestWithParam<std::string> {
  protected:
   LivenessTest()
-      : pool_(2), folder_(fs::temp_directory_path() / ("hadal_liveness_" + std::to_string(getpid()))) {
+      : pool_(2), folder_(fs::temp_directory_path() / (fmt::format("hadal_liveness_{}", getpid()))) {
     fs::create_directories(folder_);
     for (const auto& entry : fs::directory_iterator(GetParam())) {
       if (entry.path().filename() == "config.json" || !entry.path().filename().string().starts_with("model"))

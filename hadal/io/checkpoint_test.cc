@@ -189,9 +189,9 @@ TEST(ShardIndex, RefusesOtherSchemas) {
 }
 
 TEST(ShardIndex, MayNameOnlyFilesOfItsFolder) {
-  for (const char* name :
-       {"../b.safetensors", "/b.safetensors", "x/b.safetensors", "x\\\\b.safetensors", "b.bin", "",
-        ".safetensors", "b.safetensors ", "b.safetensors\\u0000", "\\u00e9.safetensors"}) {
+  for (const char* name : {"../b.safetensors", "/b.safetensors", "x/b.safetensors", "x\\\\b.safetensors",
+                           "pytorch_model-00001.bin", "", ".safetensors", "b.safetensors ",
+                           "b.safetensors\\u0000", "\\u00e9.safetensors"}) {
     const std::string text = fmt::format(R"({{"weight_map":{{"a":"{}"}}}})", name);
     EXPECT_TRUE(contains(error_of(ErrorKind::kCheckpoint, [&] { parse_shard_index(text, "index"); }),
                          "the name of a file in the same folder"))

@@ -67,6 +67,7 @@ void take_characters(std::string& bytes, std::string& text) {
 std::string Detokenizer::push(int32_t id) {
   std::string text;
   if (skip_special_ && tokenizer_->is_special(id)) return text;
+  if (id >= 0 && tokenizer_->token(id).empty()) return text;
   held_ += tokenizer_->token_bytes(id);
   take_characters(held_, text);
   return text;

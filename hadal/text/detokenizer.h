@@ -16,7 +16,8 @@ class Detokenizer {
   Detokenizer(const Tokenizer& tokenizer, bool skip_special)
       : tokenizer_(&tokenizer), skip_special_(skip_special) {}
 
-  /// The text that this id completes; may be empty. Throws what Tokenizer::token_bytes throws.
+  /// The text that this id completes; may be empty. An id without a token, which a model's padded vocabulary has, is no
+  /// text. Throws what Tokenizer::token_bytes throws.
   std::string push(int32_t id);
   /// What was held back, at the end of the stream (U+FFFD for bytes that never became a character).
   std::string finish();

@@ -50,6 +50,7 @@ class Piped(CliTest):
     def test_exit_and_empty_lines(self) -> None:
         self.assertEqual(self.chat("", "  ", SUM, "", "/exit", WHO), ["7 + 5 = 12."])
         self.assertEqual(self.chat(), [])
+        self.assertEqual(self.ok("chat", *GREEDY, stdin=f"{SUM}\r\n/exit\r\n{WHO}\r\n").out, "7 + 5 = 12.\n")
 
     def test_help_is_not_an_answer(self) -> None:
         result = self.ok("chat", *GREEDY, stdin="/help\n")
@@ -213,11 +214,18 @@ class AtATerminal(CliTest):
         self.assertIn(" 20 tokens, ", terminal.prompt("length.*"))
         self.leave(terminal, "/exit\r")
 
-    def test_progress_is_shown_while_loading(self) -> None:
-        terminal = Terminal("generate", "-p", WHO, "-n", "3")
+    def test_message_begins_its_line(self) -> None:
+        terminal = Terminal("generate", "-m", "/nonexistent", "-p", WHO)
         self.addCleanup(terminal.close)
-        terminal.expect("loading .* of 23.7 MiB")
-        self.assertEqual(terminal.wait(), 0)
+        self.assertEqual(terminal.wait(), 1)
+        self.assertTrue(terminal.seen.startswith("\r\x1b[Khadal: --model /nonexistent\r\n"), terminal.seen)
+
+    def test_progress_is_shown_while_loading(self) -> None:
+        for command, text in ((("generate", "-p", WHO, "-n", "3"), "loading"), (("verify", str(TINY_CHAT)), "checking")):
+            terminal = Terminal(*command)
+            self.addCleanup(terminal.close)
+            terminal.expect(text + " .* of 23.7 MiB")
+            self.assertEqual(terminal.wait(), 0)
 
 
 if __name__ == "__main__":
