@@ -14,7 +14,7 @@ add_custom_command(
           --target-dir ${bridge_target_dir}
   COMMAND ${CMAKE_COMMAND} -E touch_nocreate ${bridge_lib}  # cargo leaves an unchanged library's time alone
   DEPENDS ${bridge_sources} ${CMAKE_SOURCE_DIR}/bridge/Cargo.toml ${CMAKE_SOURCE_DIR}/bridge/Cargo.lock
-  COMMENT "Rust bridge: tokenizers, minijinja, llguidance"
+  COMMENT "Rust bridge: tokenizers, minijinja, llguidance (minutes the first time)"
   USES_TERMINAL VERBATIM)
 add_custom_target(hadal_bridge_build DEPENDS ${bridge_lib})
 add_library(hadal_bridge INTERFACE)
