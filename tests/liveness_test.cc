@@ -128,7 +128,8 @@ TEST_P(LivenessTest, ChoicesMoveTheLogitsOrAreRefused) {
 
 TEST_P(LivenessTest, HarmlessKeysAreHarmless) {
   const std::vector<float> expected = logits(config_);
-  for (const auto& [name, value] : config_.items()) {
+  for (const auto& item : config_.items()) {
+    const std::string name = item.key();
     const bool harmless =
         std::ranges::any_of(model::harmless_keys(), [&](const auto& key) { return name == key.key; });
     if (!harmless) continue;

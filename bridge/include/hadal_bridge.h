@@ -40,7 +40,8 @@ typedef struct hadal_tokenizer hadal_tokenizer;
 
 // From the text of a tokenizer.json. Refused unless its ids are 0, 1, ..., n - 1. Truncation, padding and the
 // post-processor of the file are not used.
-hadal_status hadal_tokenizer_new(const uint8_t* json, size_t size, hadal_tokenizer** out, hadal_buffer* error);
+hadal_status hadal_tokenizer_new(const uint8_t* json, size_t size, hadal_tokenizer** out,
+                                 hadal_buffer* error);
 void hadal_tokenizer_free(hadal_tokenizer* tokenizer);
 
 hadal_status hadal_tokenizer_encode(const hadal_tokenizer* tokenizer, const uint8_t* text, size_t size,
@@ -79,8 +80,8 @@ typedef struct hadal_grammar hadal_grammar;
 
 // A grammar at its start. kind: 0 a JSON schema, 1 a regular expression, 2 a Lark grammar. eos: the tokenizer's end
 // token, always the same for one tokenizer. The grammar keeps what it needs of the tokenizer.
-hadal_status hadal_grammar_new(const hadal_tokenizer* tokenizer, int32_t eos, int32_t kind, const uint8_t* source,
-                               size_t size, hadal_grammar** out, hadal_buffer* error);
+hadal_status hadal_grammar_new(const hadal_tokenizer* tokenizer, int32_t eos, int32_t kind,
+                               const uint8_t* source, size_t size, hadal_grammar** out, hadal_buffer* error);
 void hadal_grammar_free(hadal_grammar* grammar);
 // Writes one bit per token id, 1 = allowed, to mask[size]; words beyond the vocabulary become 0.
 hadal_status hadal_grammar_mask(hadal_grammar* grammar, uint32_t* mask, size_t size, hadal_buffer* error);

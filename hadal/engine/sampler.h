@@ -38,7 +38,8 @@ struct Sampled {
 /// What a draw may depend on besides the logits.
 struct SamplingState {
   std::span<const int32_t> prompt, answer;
-  std::span<const int32_t> banned;    // ids that may not come now (end of sequence before min_tokens); any number
+  std::span<const int32_t>
+      banned;  // ids that may not come now (end of sequence before min_tokens); any number
   std::span<const uint32_t> allowed;  // bit per id (text::Grammar::mask); empty: all
 };
 
