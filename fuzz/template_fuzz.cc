@@ -23,6 +23,7 @@ class ScratchFolder {
   ScratchFolder() {
     path_ = std::filesystem::temp_directory_path() / ("hadal_fuzz_template_" + std::to_string(getpid()));
     std::filesystem::create_directories(path_);
+    std::ofstream(path_ / "tokenizer_config.json") << R"({"bos_token": "<s>", "eos_token": "</s>"})";
   }
   ~ScratchFolder() { std::filesystem::remove_all(path_); }
   ScratchFolder(const ScratchFolder&) = delete;
@@ -47,8 +48,8 @@ void run(std::string_view source) {
   static const ScratchFolder folder;
   std::ofstream(folder.path() / "chat_template.jinja", std::ios::binary) << source;
   const auto chat_template = hadal::text::ChatTemplate::load(folder.path().string());
-  const json args = {
-      {"n", 3}, {"text", "Hello World"}, {"list", {3, 1, 2}}, {"map", {{"a", 1}, {"b", {1, 2}}}}};
+  const json args = {{"bos_token", "<s>"},    {"eos_token", "</s>"}, {"n", 3},
+                     {"text", "Hello World"}, {"list", {3, 1, 2}},   {"map", {{"a", 1}, {"b", {1, 2}}}}};
   hadal::text::RenderOptions options;
   options.template_args = &args;
   options.now = 0;
