@@ -101,6 +101,13 @@ TEST(Checkpoint, ShardsWithoutIndexAreRefused) {
   EXPECT_TRUE(contains(refusal_of(folder), {kIndex, "2 *.safetensors", kFirst}));
 }
 
+TEST(Checkpoint, SeveralFilesWithoutIndexAreRefusedWhateverTheirNames) {
+  const TempFolder folder;
+  folder.write("a.safetensors", shard({"a"}));
+  folder.write("b.safetensors", shard({"b"}));
+  EXPECT_TRUE(contains(refusal_of(folder), {kIndex, "2 *.safetensors", "a.safetensors"}));
+}
+
 TEST(Checkpoint, AFolderWithoutWeightsSaysWhatIsRead) {
   const TempFolder folder;
   folder.write("pytorch_model.bin", "");

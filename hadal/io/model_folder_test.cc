@@ -5,6 +5,7 @@
 #include <optional>
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "hadal/io/test_files.h"
 
@@ -106,6 +107,15 @@ TEST_F(ModelFolder, RefMayNotLeadOutOfTheCache) {
 TEST_F(ModelFolder, AFileIsNoFolder) {
   const std::string file = folder_.write("model.safetensors", "");
   EXPECT_TRUE(contains(error_of(ErrorKind::kIo, [&] { find_model_folder(file); }), "expected  a folder"));
+}
+
+TEST_F(ModelFolder, AFolderThatMayNotBeReadIsAnIoError) {
+  if (geteuid() == 0) GTEST_SKIP() << "root may read everything";
+  folder_.write("closed/config.json", "{}");
+  std::filesystem::permissions(folder_.path("closed"), std::filesystem::perms::none);
+  EXPECT_TRUE(contains(error_of(ErrorKind::kIo, [&] { find_model_folder(folder_.path("closed")); }),
+                       "cannot be read: Permission denied"));
+  std::filesystem::permissions(folder_.path("closed"), std::filesystem::perms::owner_all);
 }
 
 TEST_F(ModelFolder, AnUnreadablePathIsAnIoError) {
