@@ -118,7 +118,7 @@ std::string format_count(int64_t count) {
     ++unit;
   }
   if (unit == 0) return fmt::format("{}", count);
-  const int decimals = value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
+  const int decimals = value >= 19.95 ? 0 : value >= 9.995 ? 1 : 2;
   return fmt::format("{:.{}f}{}", value, decimals, kUnits[unit]);
 }
 

@@ -25,7 +25,7 @@ Inspection inspect(const std::string& path);
 /// The architecture in words, a line for each of its parts.
 std::vector<std::string> describe(const ModelConfig& config);
 
-/// "671B", "36.6B", "1.27M": three digits.
+/// "671B", "37B", "2.45B": whole from 20 on as the papers write it, three digits below.
 std::string format_count(int64_t count);
 
 }  // namespace hadal::model

@@ -147,7 +147,9 @@ TEST(FormatCount, ThreeDigits) {
   EXPECT_EQ(format_count(99'960'000), "100M");
   EXPECT_EQ(format_count(999'600'000), "1.00B");
   EXPECT_EQ(format_count(671'026'419'200), "671B");
-  EXPECT_EQ(format_count(36'625'618'432), "36.6B");
+  EXPECT_EQ(format_count(36'625'618'432), "37B");
+  EXPECT_EQ(format_count(20'900'000'000), "21B");
+  EXPECT_EQ(format_count(15'706'484'224), "15.7B");
   EXPECT_EQ(format_count(2'451'435'008), "2.45B");
   EXPECT_EQ(format_count(5'000'000'000'000'000), "5000T");
 }

@@ -152,15 +152,15 @@ TEST(ChatTemplate, SaysWhatTheTemplateSays) {
   EXPECT_TRUE(contains(refusal("a\n{% if %}"), "line 2")) << refusal("a\n{% if %}");
 }
 
-// Each of these has stopped or killed some server. Here each ends in an error, soon and on a small stack.
-TEST(ChatTemplate, BoundsHostileTemplates) {
+// Each of these has stopped or killed some server.
+std::vector<std::string> hostile_templates() {
   const auto repeat = [](const std::string& text, int n) {
     std::string all;
     for (int i = 0; i < n; ++i) all += text;
     return all;
   };
   const std::string ns = "{% set n = namespace(s=['x']) %}{% for i in range(99999) %}";
-  const std::vector<std::string> hostile = {
+  return {
       "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
       "{% for i in range(10**9) %}x{% endfor %}",
       "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
@@ -196,7 +196,11 @@ TEST(ChatTemplate, BoundsHostileTemplates) {
       "{% include '/etc/passwd' %}",
       "{{ ''.__class__.__mro__ }}",
   };
-  for (const std::string& source : hostile) {
+}
+
+// Here each ends in an error, soon and on a small stack.
+TEST(ChatTemplate, BoundsHostileTemplates) {
+  for (const std::string& source : hostile_templates()) {
     std::string message;
     const auto begin = std::chrono::steady_clock::now();
     std::thread([&] { message = refusal(source); }).join();

@@ -37,15 +37,7 @@ fn string_method(
             let (characters,): (Option<&str>,) = from_args(arguments)?;
             Value::from(strip(text, method, characters))
         }
-        "split" | "rsplit" => {
-            let (separator, limit, named): (Option<Value>, Option<i64>, Kwargs) = from_args(arguments)?;
-            let separator = separator.or(named.get::<Option<Value>>("sep")?).unwrap_or_default();
-            let limit = limit.or(named.get("maxsplit")?).and_then(|limit| usize::try_from(limit).ok());
-            named.assert_all_used()?;
-            let pieces = split(text, &separator, limit, method == "rsplit")?;
-            charge_pieces(state, pieces.len())?;
-            pieces.into_iter().map(Value::from).collect()
-        }
+        "split" | "rsplit" => split_method(state, text, method, arguments)?,
         "splitlines" => {
             let (keep,): (Option<bool>,) = from_args(arguments)?;
             split_lines(text, keep.unwrap_or(false)).into_iter().map(Value::from).collect()
@@ -54,13 +46,11 @@ fn string_method(
             let (separator,): (&str,) = from_args(arguments)?;
             partition(text, separator, method == "rpartition")?
         }
-        "removeprefix" => {
-            let (prefix,): (&str,) = from_args(arguments)?;
-            Value::from(text.strip_prefix(prefix).unwrap_or(text))
-        }
-        "removesuffix" => {
-            let (suffix,): (&str,) = from_args(arguments)?;
-            Value::from(text.strip_suffix(suffix).unwrap_or(text))
+        "removeprefix" | "removesuffix" => {
+            let (affix,): (&str,) = from_args(arguments)?;
+            let prefix = method == "removeprefix";
+            let rest = if prefix { text.strip_prefix(affix) } else { text.strip_suffix(affix) };
+            Value::from(rest.unwrap_or(text))
         }
         "replace" => {
             let (old, new, count): (&str, &str, Option<i64>) = from_args(arguments)?;
@@ -85,6 +75,17 @@ fn string_method(
         }
         _ => return Ok(None),
     }))
+}
+
+/// `split` or `rsplit` as Python calls them: by position or by name.
+fn split_method(state: &mut State, text: &str, method: &str, arguments: &[Value]) -> Result<Value, Error> {
+    let (separator, limit, named): (Option<Value>, Option<i64>, Kwargs) = from_args(arguments)?;
+    let separator = separator.or(named.get::<Option<Value>>("sep")?).unwrap_or_default();
+    let limit = limit.or(named.get("maxsplit")?).and_then(|limit| usize::try_from(limit).ok());
+    named.assert_all_used()?;
+    let pieces = split(text, &separator, limit, method == "rsplit")?;
+    charge_pieces(state, pieces.len())?;
+    Ok(pieces.into_iter().map(Value::from).collect())
 }
 
 /// `strip`, `lstrip` or `rstrip`: of the given characters, else of whitespace.
