@@ -16,6 +16,9 @@ TEST(Format, HasTheNamesAndSizesOfSafetensors) {
   EXPECT_EQ(bytes_per_element(Format::kBF16), 2);
   EXPECT_EQ(bytes_per_element(Format::kF16), 2);
   EXPECT_EQ(bytes_per_element(Format::kF8E4M3), 1);
+  EXPECT_EQ(to_string(Format::kI8), "I8");
+  EXPECT_EQ(to_string(Format::kI4), "I4");
+  EXPECT_EQ(bytes_per_element(Format::kI8), 1);
 }
 
 TEST(Weight, CountsItsBytes) {
@@ -24,6 +27,18 @@ TEST(Weight, CountsItsBytes) {
     EXPECT_EQ(w.bytes(), 35 * bytes_per_element(format));
     EXPECT_TRUE(w.empty());
   }
+}
+
+TEST(Weight, RowsOfFourBitNumbersAreWholeBlocks) {
+  EXPECT_EQ(bytes_per_row(Format::kI4, 128), 64);
+  EXPECT_EQ(bytes_per_row(Format::kI4, 65), 64);
+  EXPECT_EQ(bytes_per_row(Format::kI4, 1), 32);
+  EXPECT_EQ(bytes_per_row(Format::kBF16, 65), 130);
+  const std::vector<std::byte> data(3 * 64);
+  const Weight w{
+      .name = "w", .format = Format::kI4, .out_features = 3, .in_features = 100, .data = data.data()};
+  EXPECT_EQ(w.bytes(), 3 * 64);
+  EXPECT_EQ(w.rows(2, 1).data, data.data() + 2 * 64);
 }
 
 TEST(Weight, ScaleColumnsAreRoundedUp) {

@@ -64,6 +64,9 @@ class TestWeight {
         return put(i, f16{static_cast<uint16_t>(random.below(0x3c00) | random.below(2) << 15)});
       case Format::kF8E4M3:  // all codes but NaN
         return put(i, f8e4m3{static_cast<uint8_t>(random.below(0x7f) | random.below(2) << 7)});
+      case Format::kI8:
+      case Format::kI4:
+        break;
     }
     return 0.0;
   }
