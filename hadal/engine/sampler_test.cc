@@ -64,7 +64,7 @@ TEST(Penalties, RepetitionDividesOrMultipliesOnceForAToken) {
 }
 
 TEST(Penalties, PresenceAndFrequencyCountTheAnswerOnly) {
-  const Ids answer = {0, 2, 0, 0};
+  const Ids answer = {0, 0, 0};
   const Ids none;
   const SamplingState state = state_of(answer, none), counted = state_of(none, answer);
   const Sampling presence{.presence_penalty = 0.7F}, frequency{.frequency_penalty = 0.4F};
