@@ -7,7 +7,7 @@ needed=$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' bridge/Cargo.toml)
 
 IFS=: read -ra folders <<<"$PATH"
 for folder in "${folders[@]}" "${HOME:-/root}/.cargo/bin" /usr/bin; do
-  [ -x "$folder/cargo" ] && [ -x "$folder/rustc" ] || continue
+  if [ ! -x "$folder/cargo" ] || [ ! -x "$folder/rustc" ]; then continue; fi
   found=$("$folder/rustc" --version 2>/dev/null | cut -d' ' -f2) || continue
   if [ -n "$found" ] && printf '%s\n' "$needed" "$found" | sort -V -C; then
     echo "$folder"

@@ -51,6 +51,7 @@ tidy() {
   clang-tidy --quiet -p build/release "$2" 2> >(grep -v ' warnings\? generated\.$' >&2) && touch "$mark"
 }
 export -f tidy
+# shellcheck disable=SC2016  # the inner bash expands them
 printf '%s\n' "${sources[@]}" | grep '\.cc$' |
   xargs -P "$jobs" -I{} bash -c 'tidy "$1" "$2"' _ "$headers" {}
 echo "lint: clean"
