@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "hadal/core/dtype.h"
+#include "hadal/kernels/i4_table.h"
 #include "hadal/kernels/lanes.h"
 #include "hadal/kernels/ref.h"
 
@@ -101,6 +102,9 @@ void expand(const std::byte* w, int64_t n, float* out) noexcept {
   } else if constexpr (format == Format::kF16) {
     const auto* codes = reinterpret_cast<const f16*>(w);
     for (int64_t i = 0; i < n; ++i) out[i] = to_float(codes[i]);
+  } else if constexpr (format == Format::kI8) {
+    const auto* codes = reinterpret_cast<const int8_t*>(w);
+    for (int64_t i = 0; i < n; ++i) out[i] = codes[i];
   } else {
     const auto* codes = reinterpret_cast<const uint8_t*>(w);
     int64_t i = 0;
@@ -109,10 +113,27 @@ void expand(const std::byte* w, int64_t n, float* out) noexcept {
   }
 }
 
+namespace {
+
+// Columns [begin, begin + n) of row j of the weight as floats, without the scale.
+template <Format format, class Args>
+void expand_columns(const Args& args, int64_t cols, int64_t j, int64_t begin, int64_t n, float* out) {
+  const std::byte* row = args.w + j * bytes_per_row(format, cols);
+  if constexpr (format == Format::kI4) {
+    const uint8_t* group_code = args.group_code + (args.first_row + j) * args.group_cols;
+    for (int64_t k = begin; k < begin + n; ++k)
+      out[k - begin] = i4_integer(row, k, group_code[k / args.group]);
+  } else {
+    expand<format>(row + begin * bytes_per_element(format), n, out);
+  }
+}
+
+}  // namespace
+
 template <Format format>
 void gemm(const GemmArgs& args) noexcept {
   alignas(64) float expanded[kStrip * kMaxExpanded];
-  const int64_t element = bytes_per_element(format), block_stride = padded(args.block);
+  const int64_t block_stride = padded(args.block);
   for (int64_t strip = 0; strip < args.n; strip += kStrip) {
     const int64_t rows = std::min(kStrip, args.n - strip);
     for (int64_t b = 0, begin = 0; begin < args.k; ++b, begin += args.block) {
@@ -122,7 +143,7 @@ void gemm(const GemmArgs& args) noexcept {
         const int64_t length = std::min(kMaxExpanded, block_end - piece);
         for (int64_t j = 0; j < rows; ++j) {
           float* row = expanded + j * kMaxExpanded;
-          expand<format>(args.w + ((strip + j) * args.k + piece) * element, length, row);
+          expand_columns<format>(args, args.k, strip + j, piece, length, row);
           std::fill(row + length, row + padded(length), 0.0F);
         }
         const float* a = args.a + b * block_stride + (piece - begin);
@@ -147,7 +168,6 @@ void gemm(const GemmArgs& args) noexcept {
 template <Format format>
 void gemm_transposed(const GemmTransposedArgs& args) noexcept {
   alignas(64) float expanded[kMaxExpanded];
-  const int64_t element = bytes_per_element(format);
   for (int64_t i = 0; i < args.m; ++i) std::fill_n(args.c + i * args.ldc, args.cols, 0.0F);
   for (int64_t j = 0; j < args.rows; ++j) {
     const float* scales =
@@ -156,7 +176,7 @@ void gemm_transposed(const GemmTransposedArgs& args) noexcept {
     for (int64_t begin = 0; begin < args.cols;) {
       int64_t end = std::min(begin + kMaxExpanded, args.cols);
       if (scales) end = std::min(end, (begin / args.block_cols + 1) * args.block_cols);
-      expand<format>(args.w + (j * args.cols + begin) * element, end - begin, expanded);
+      expand_columns<format>(args, args.cols, j, begin, end - begin, expanded);
       const float scale = scales ? scales[begin / args.block_cols] : 1.0F;
       for (int64_t i = 0; i < args.m; ++i) {
         const float factor = args.a[i * args.lda + j] * scale;
@@ -172,13 +192,18 @@ template void expand<Format::kF32>(const std::byte*, int64_t, float*) noexcept;
 template void expand<Format::kBF16>(const std::byte*, int64_t, float*) noexcept;
 template void expand<Format::kF16>(const std::byte*, int64_t, float*) noexcept;
 template void expand<Format::kF8E4M3>(const std::byte*, int64_t, float*) noexcept;
+template void expand<Format::kI8>(const std::byte*, int64_t, float*) noexcept;
 template void gemm<Format::kF32>(const GemmArgs&) noexcept;
 template void gemm<Format::kBF16>(const GemmArgs&) noexcept;
 template void gemm<Format::kF16>(const GemmArgs&) noexcept;
 template void gemm<Format::kF8E4M3>(const GemmArgs&) noexcept;
+template void gemm<Format::kI8>(const GemmArgs&) noexcept;
+template void gemm<Format::kI4>(const GemmArgs&) noexcept;
 template void gemm_transposed<Format::kF32>(const GemmTransposedArgs&) noexcept;
 template void gemm_transposed<Format::kBF16>(const GemmTransposedArgs&) noexcept;
 template void gemm_transposed<Format::kF16>(const GemmTransposedArgs&) noexcept;
 template void gemm_transposed<Format::kF8E4M3>(const GemmTransposedArgs&) noexcept;
+template void gemm_transposed<Format::kI8>(const GemmTransposedArgs&) noexcept;
+template void gemm_transposed<Format::kI4>(const GemmTransposedArgs&) noexcept;
 
 }  // namespace hadal::kernels::ref

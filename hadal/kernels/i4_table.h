@@ -1,7 +1,10 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+
+#include "hadal/core/weight.h"
 
 namespace hadal::kernels {
 
@@ -24,5 +27,12 @@ inline constexpr I4Table make_i4_table(int offset) {
 alignas(64) inline constexpr I4Table kI4Table = make_i4_table(0);
 /// The same plus 128, as unsigned bytes: what an instruction that multiplies unsigned by signed bytes takes.
 alignas(64) inline constexpr I4Table kI4TablePlus128 = make_i4_table(128);
+
+/// Column k of a row of INT4, one integer at a time.
+inline int8_t i4_integer(const std::byte* row, int64_t k, uint8_t group_code) {
+  const auto pair = static_cast<uint8_t>(row[k / kI4Block * (kI4Block / 2) + k % (kI4Block / 2)]);
+  const int code = k % kI4Block < kI4Block / 2 ? pair & 15 : pair >> 4;
+  return kI4Table[group_code][static_cast<size_t>(code)];
+}
 
 }  // namespace hadal::kernels

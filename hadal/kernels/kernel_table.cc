@@ -1,12 +1,14 @@
 #include "hadal/kernels/kernel_table.h"
 
-#include <array>
 #include <cstdlib>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "hadal/core/error.h"
+#include "hadal/core/machine.h"
 #include "hadal/kernels/ref.h"
+#include "hadal/kernels/rows.h"
 
 namespace hadal::kernels {
 namespace {
@@ -26,7 +28,16 @@ const KernelTable& choose() {
 }  // namespace
 
 std::span<const KernelTable* const> runnable_tables() {
-  static const std::array<const KernelTable*, 1> tables = {&ref_table()};
+  static const std::vector<const KernelTable*> tables = [] {
+    const CpuFeatures& cpu = cpu_features();
+    std::vector<const KernelTable*> runnable = {&ref_table()};
+#if defined(__x86_64__)
+    const bool avx512 = cpu.avx512 && cpu.avx512_vnni && cpu.avx512_vbmi;  // Ice Lake, Zen 4 and later
+    if (avx512) runnable.push_back(&avx512_table());
+    if (avx512 && cpu.amx_tile && cpu.amx_int8 && cpu.amx_bf16) runnable.push_back(&amx_table());
+#endif
+    return runnable;
+  }();
   return tables;
 }
 

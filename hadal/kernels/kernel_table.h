@@ -24,14 +24,16 @@ inline int64_t padded(int64_t n) {
 struct GemmArgs {
   const float* a = nullptr;  // [m, num_blocks * padded(block)]: packed by pack_f32, pack_bf16 or pack_f8
   int64_t lda = 0;
-  const float* a_scale = nullptr;  // [m, num_blocks], or null: 1
-  const std::byte* w = nullptr;    // [n, k] in the entry's format, row-major
-  const float* w_scale = nullptr;  // of the stored tensor, or null: 1
-  int64_t w_scale_stride = 0;      // block scales in a row
-  int64_t block_rows = 1;          // stored rows that share a scale
-  int64_t first_row = 0;           // of the stored tensor, which is row 0 of w
-  int64_t block = kPlainBlock;     // K elements in a block
-  float* c = nullptr;              // [m, n]
+  const float* a_scale = nullptr;       // [m, num_blocks], or null: 1
+  const std::byte* w = nullptr;         // [n, k] in the entry's format, row-major (core/weight.h)
+  const float* w_scale = nullptr;       // of the stored tensor, or null: 1
+  int64_t w_scale_stride = 0;           // block scales in a row
+  int64_t block_rows = 1;               // stored rows that share a scale
+  int64_t first_row = 0;                // of the stored tensor, which is row 0 of w
+  const uint8_t* group_code = nullptr;  // kI4: of the stored tensor
+  int64_t group = 0, group_cols = 0;    // kI4: columns of a group, groups in a row
+  int64_t block = kPlainBlock;          // K elements in a block
+  float* c = nullptr;                   // [m, n]
   int64_t ldc = 0;
   int64_t m = 0, n = 0, k = 0;
 };
@@ -44,9 +46,57 @@ struct GemmTransposedArgs {
   const std::byte* w = nullptr;  // [rows, cols], row-major
   const float* w_scale = nullptr;
   int64_t w_scale_stride = 0, block_rows = 1, block_cols = 1, first_row = 0;
+  const uint8_t* group_code = nullptr;  // kI4, as in GemmArgs
+  int64_t group = 0, group_cols = 0;
   float* c = nullptr;  // [m, cols]
   int64_t ldc = 0;
   int64_t m = 0, rows = 0, cols = 0;
+};
+
+/// Rows of activations that are packed together, by one call of Product::pack.
+inline constexpr int64_t kPanelRows = 16;
+
+/// One panel: rows[0 .. m) of x (or its first m, if rows is null), as the same Product's gemm reads them.
+struct PackArgs {
+  const float* x = nullptr;
+  int64_t ldx = 0;
+  const int32_t* rows = nullptr;
+  int64_t m = 0;        // at most kPanelRows
+  int64_t total_m = 0;  // rows of the whole product, all panels
+  int64_t k = 0;
+  Format format = Format::kBF16;  // of the weight
+  std::byte* packed = nullptr;    // of this panel: the whole product's + panel * kPanelRows * row_bytes(k)
+  float* scale = nullptr;         // [m], of integer codes
+  int32_t* sum = nullptr;         // [m]
+};
+
+/// c = a x w^T on packed activations; all panels at once.
+struct ProductArgs {
+  const std::byte* a = nullptr;
+  const float* a_scale = nullptr;  // [m]; null where activations have none
+  const int32_t* a_sum = nullptr;  // [m]
+  Weight w;                        // all of it: n rows from first_n
+  int64_t first_n = 0;
+  float* c = nullptr;  // [m, n]
+  int64_t ldc = 0;
+  int64_t m = 0, n = 0;
+};
+
+/// Scale blocks that a Product takes: a whole row, or a multiple of 64 columns up to this many.
+inline constexpr int64_t kMaxScaleBlock = 2048;
+
+/// A way to multiply activations of one kind with weights of one format, in a layout of its own. An element's bits
+/// depend on its row of activations and its row of weights only: not on m, n, or what else a call computes.
+///
+/// With BF16 activations: c = sum over K, or over the K blocks of w's scales, ascending, of block products in FP32. The
+/// order inside a block is the row's own. With 8-bit activations x / s, s = max|x| / 127 per row, rounded to nearest even:
+///   c = (sum over scale blocks b, ascending, of float(integer dot_b) * w_scale_b) * s
+/// which is the same bits in every row of the table.
+struct Product {
+  int64_t (*row_bytes)(int64_t k) noexcept = nullptr;  // of a packed row
+  void (*pack)(const PackArgs& args) noexcept = nullptr;
+  void (*gemm)(const ProductArgs& args) noexcept = nullptr;
+  explicit operator bool() const { return gemm != nullptr; }
 };
 
 /// One chunk of keys and values against some queries, merged into their running softmax:
@@ -95,9 +145,13 @@ struct KernelTable {
   void (*pack_f8)(const float* x, int64_t k, int64_t block, bool ue8m0, float* packed, float* scale) noexcept;
 
   /// n weights of a row as floats, exactly; block scales not applied. Indexed by Format.
-  void (*expand[4])(const std::byte* w, int64_t n, float* out) noexcept;
-  void (*gemm[4])(const GemmArgs& args) noexcept;
-  void (*gemm_transposed[4])(const GemmTransposedArgs& args) noexcept;
+  /// kI4 has no expand: its numbers need their groups.
+  void (*expand[kNumFormats])(const std::byte* w, int64_t n, float* out) noexcept;
+  void (*gemm[kNumFormats])(const GemmArgs& args) noexcept;
+  void (*gemm_transposed[kNumFormats])(const GemmTransposedArgs& args) noexcept;
+
+  /// By the weight's format. bf16: empty where the row has none, then pack_bf16 and gemm do it. i8: kI8 and kI4.
+  Product bf16[kNumFormats], i8[kNumFormats];
 
   void (*attend)(const AttendArgs& args) noexcept;
 };

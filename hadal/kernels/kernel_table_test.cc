@@ -20,10 +20,11 @@ TEST(RunnableTables, BeginWithTheReferenceAndAreComplete) {
     EXPECT_TRUE(names.insert(table->isa).second) << table->isa << " twice";
     EXPECT_TRUE(table->rmsnorm && table->swiglu && table->rope && table->attend) << table->isa;
     EXPECT_TRUE(table->pack_f32 && table->pack_bf16 && table->pack_f8) << table->isa;
-    for (size_t format = 0; format < 4; ++format) {
-      EXPECT_TRUE(table->expand[format] && table->gemm[format] && table->gemm_transposed[format])
-          << table->isa;
+    for (size_t format = 0; format < kNumFormats; ++format) {
+      EXPECT_TRUE(table->gemm[format] && table->gemm_transposed[format]) << table->isa;
+      EXPECT_EQ(table->expand[format] == nullptr, format == index_of(Format::kI4)) << table->isa;
     }
+    EXPECT_TRUE(table->i8[index_of(Format::kI8)] && table->i8[index_of(Format::kI4)]) << table->isa;
   }
 }
 

@@ -26,6 +26,11 @@ void gemm(const GemmArgs& args) noexcept;
 template <Format format>
 void gemm_transposed(const GemmTransposedArgs& args) noexcept;
 
+int64_t i8_row_bytes(int64_t k) noexcept;
+void pack_i8(const PackArgs& args) noexcept;
+template <Format format>
+void gemm_i8(const ProductArgs& args) noexcept;
+
 void attend(const AttendArgs& args) noexcept;
 
 }  // namespace ref

@@ -5,6 +5,7 @@
 #include "hadal/ops/activation.h"
 #include "hadal/ops/gate.h"
 #include "hadal/ops/linear.h"
+#include "hadal/ops/mlp.h"
 
 namespace hadal::model {
 namespace {
@@ -84,34 +85,50 @@ void combine(ops::Context& ctx, const Pairs& pairs, Mat<const float> weights, Ma
   });
 }
 
-void routed_experts(ops::Context& ctx, const MoeWeights& w, const ModelConfig& c, Mat<const float> x,
-                    const Routes& routes, Mat<float> y) {
-  const auto frame = ctx.scratch.frame();
+// The experts that have work, and the shared ones, as tasks of one grouped MLP. y of pair p is row p of `out`.
+std::span<const ops::MlpTask> mlp_tasks(ops::Context& ctx, const MoeWeights& w, const Pairs& pairs,
+                                        std::span<const int32_t> all_tokens, Mat<float> out,
+                                        Mat<float> shared) {
+  const auto experts = static_cast<int64_t>(w.gate_proj.size());
+  const auto tasks = ctx.scratch.vec<ops::MlpTask>(experts + 1);
+  int64_t count = 0;
+  if (!w.shared_experts.gate_proj.empty()) {
+    const MlpWeights& s = w.shared_experts;
+    tasks[count++] = {&s.gate_proj, &s.up_proj, &s.down_proj, all_tokens, shared};
+  }
+  for (size_t e = 0; e < w.gate_proj.size(); ++e) {
+    const int64_t first = pairs.expert_start[e], rows = pairs.expert_start[e + 1] - first;
+    if (rows == 0) continue;
+    const auto tokens = pairs.token_of.subspan(static_cast<size_t>(first), static_cast<size_t>(rows));
+    tasks[count++] = {&w.gate_proj[e], &w.up_proj[e], &w.down_proj[e], tokens, out.rows(first, rows)};
+  }
+  return {tasks.data, static_cast<size_t>(count)};
+}
+
+std::span<const int32_t> row_numbers(ops::Context& ctx, int64_t count) {
+  const auto rows = ctx.scratch.vec<int32_t>(count);
+  for (int64_t i = 0; i < count; ++i) rows[i] = static_cast<int32_t>(i);
+  return {rows.data, static_cast<size_t>(count)};
+}
+
+// y = the routed experts' weighted sum, plus the shared experts.                                   V3 eq. 12
+void experts(ops::Context& ctx, const MoeWeights& w, const ModelConfig& c, Mat<const float> x,
+             const Routes& routes, Mat<float> y) {
   const Pairs pairs = sort_by_expert(ctx, routes.ids, c.n_routed_experts);
   const auto P = static_cast<int64_t>(pairs.token_of.size());
-  const auto up = ctx.scratch.mat<float>(P, c.moe_intermediate_size);
-  const auto hidden = ctx.scratch.mat<float>(P, c.moe_intermediate_size);
   const auto out = ctx.scratch.mat<float>(P, c.hidden_size);
-  ops::expert_linear(ctx, x, pairs.token_of, pairs.expert_start, w.gate_proj, hidden);
-  ops::expert_linear(ctx, x, pairs.token_of, pairs.expert_start, w.up_proj, up);
-  ops::swiglu(ctx, hidden, up, hidden);
-  const auto own_row = ctx.scratch.vec<int32_t>(P);  // from here on pair p reads row p
-  for (int64_t p = 0; p < P; ++p) own_row[p] = static_cast<int32_t>(p);
-  ops::expert_linear(ctx, hidden, {own_row.data, static_cast<size_t>(P)}, pairs.expert_start, w.down_proj,
-                     out);
+  const auto shared = ctx.scratch.mat<float>(x.shape[0], c.hidden_size);
+  ops::grouped_mlp(ctx, x, mlp_tasks(ctx, w, pairs, row_numbers(ctx, x.shape[0]), out, shared));
   combine(ctx, pairs, routes.weights, out, y);
+  if (!w.shared_experts.gate_proj.empty()) ops::add(ctx, shared, y);
 }
 
 }  // namespace
 
 void mlp_forward(ops::Context& ctx, const MlpWeights& w, Mat<const float> x, Mat<float> y) {
   const auto frame = ctx.scratch.frame();
-  const auto hidden = ctx.scratch.mat<float>(x.shape[0], w.gate_proj.out_features);
-  const auto up = ctx.scratch.mat<float>(x.shape[0], w.up_proj.out_features);
-  ops::linear(ctx, x, w.gate_proj, hidden);
-  ops::linear(ctx, x, w.up_proj, up);
-  ops::swiglu(ctx, hidden, up, hidden);
-  ops::linear(ctx, hidden, w.down_proj, y);
+  const ops::MlpTask task{&w.gate_proj, &w.up_proj, &w.down_proj, row_numbers(ctx, x.shape[0]), y};
+  ops::grouped_mlp(ctx, x, {&task, 1});
 }
 
 void moe_forward(ops::Context& ctx, const MoeWeights& w, const ModelConfig& c, Mat<const float> x,
@@ -125,11 +142,7 @@ void moe_forward(ops::Context& ctx, const MoeWeights& w, const ModelConfig& c, M
     ops::linear_f32(ctx, tokens, w.gate, logits);  // FP32: BF16 here would flip experts in near-ties
     ops::gate(ctx, logits, w.e_score_correction_bias.view(), gate_rule(c), chosen.ids,
               chosen.weights);  // eqs. 13-16
-    routed_experts(ctx, w, c, tokens, chosen, y.rows(first, T));
-    if (w.shared_experts.gate_proj.empty()) continue;
-    const auto shared = ctx.scratch.mat<float>(T, c.hidden_size);
-    mlp_forward(ctx, w.shared_experts, tokens, shared);
-    ops::add(ctx, shared, y.rows(first, T));  // eq. 12
+    experts(ctx, w, c, tokens, chosen, y.rows(first, T));
   }
 }
 

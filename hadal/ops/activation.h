@@ -5,9 +5,6 @@
 
 namespace hadal::ops {
 
-/// y = silu(gate) * up, all [T, n]. y may be gate or up.
-void swiglu(Context& ctx, Mat<const float> gate, Mat<const float> up, Mat<float> y);
-
 /// x += y, both [T, n]: the residual stream.
 void add(Context& ctx, Mat<const float> y, Mat<float> x);
 

@@ -134,10 +134,8 @@ ExpandedChunk expand_chunk(Context& ctx, Mat<const float> latents, const Weight&
   const auto spare = ctx.scratch.mat<float>(count + 1, kv_b.out_features);
   std::fill_n(spare[count].data, spare.shape[1], 0.0F);
   const Mat<float> kv = spare.rows(0, count);
-  // As in the absorbed form, W8A8 does not quantise the latent (V3 demo; golden_test: W8A8).
-  Context unquantised{ctx.pool, ctx.scratch, ctx.precision};
-  unquantised.precision.f8_activations = false;
-  linear(unquantised, latents.slice_last(0, rank), kv_b, kv);
+  // As in the absorbed form, the latent is not quantised (V3 demo; golden_test: W8A8).
+  linear_unquantised(ctx, latents.slice_last(0, rank), kv_b, kv);
   const auto k = ctx.scratch.cube<float>(count, heads, padded(nope + rotary));
   const bool round = !ctx.precision.f32;
   parallel_for(ctx.pool, count, 8, [&](int64_t begin, int64_t end) {

@@ -44,21 +44,6 @@ TEST(Rmsnorm, NormalisesEachRow) {
   }
 }
 
-TEST(Swiglu, GatesEachRow) {
-  for (const int threads : {1, 4}) {
-    TestContext ctx({}, threads);
-    auto gate = random_rows(3, 21, 9), up = random_rows(4, 21, 8);
-    Tensor<float, 2> y({21, 7});
-    swiglu(ctx, gate.view().slice_last(2, 7), up.view().slice_last(0, 7), y.view());
-    for (int64_t t = 0; t < 21; ++t) {
-      for (int64_t i = 0; i < 7; ++i) {
-        const double g = gate.view()[t][i + 2], exact = g / (1 + std::exp(-g)) * up.view()[t][i];
-        ASSERT_NEAR(y.view()[t][i], exact, kTolerance * std::fabs(exact));
-      }
-    }
-  }
-}
-
 TEST(Add, AddsEachRow) {
   for (const int threads : {1, 4}) {
     TestContext ctx({}, threads);
@@ -130,7 +115,6 @@ TEST(Elementwise, RefusesOtherShapes) {
   };
   refused("rmsnorm: x [2, 4]", [&] { rmsnorm(ctx, a.view(), weight.view(), 1e-6, a.view()); });
   refused("y [2, 5]", [&] { rmsnorm(ctx, a.view(), weight.view(), 1e-6, b.view()); });
-  refused("swiglu: gate [2, 4], up [2, 5]", [&] { swiglu(ctx, a.view(), b.view(), a.view()); });
   refused("add: [2, 4] to [2, 5]", [&] { add(ctx, a.view(), b.view()); });
   const std::vector<int32_t> positions = {0};
   const std::vector<float> inv_freq = {1.0F, 1.0F};

@@ -8,10 +8,12 @@
 
 namespace hadal::ops {
 
-/// y = x W^T, x: [T, in_features], y: [T, out_features]. The one place where activations are rounded and where a
-/// weight's format is looked at: to BF16 for BF16 and FP8 weights, to E4M3 for FP8 weights under W8A8, and not at all
-/// for F32 and F16 weights or under Precision::f32.
+/// y = x W^T, x: [T, in_features], y: [T, out_features]. How x is rounded depends on w's format and the context's
+/// precision (packing_for in ops/packed.h).
 void linear(Context& ctx, Mat<const float> x, const Weight& w, Mat<float> y);
+
+/// The same with x rounded to BF16 at most, whatever w's format: kv_b_proj.
+void linear_unquantised(Context& ctx, Mat<const float> x, const Weight& w, Mat<float> y);
 
 /// The same without any rounding of x, whatever the context says: the router's product (docs/model.md#router).
 void linear_f32(Context& ctx, Mat<const float> x, const Weight& w, Mat<float> y);
@@ -19,11 +21,6 @@ void linear_f32(Context& ctx, Mat<const float> x, const Weight& w, Mat<float> y)
 /// y[i] = x[rows[i]] W^T: the head, which only some positions need. y: [rows, out_features].
 void linear_rows(Context& ctx, Mat<const float> x, std::span<const int32_t> rows, const Weight& w,
                  Mat<float> y);
-
-/// Rows of x through the experts that want them. Pair p (of P) is row `token_of[p]` of x through expert e, where
-/// expert_start[e] <= p < expert_start[e + 1]; its result is row p of y. x: [T, in], y: [P, out].
-void expert_linear(Context& ctx, Mat<const float> x, std::span<const int32_t> token_of,
-                   std::span<const int32_t> expert_start, std::span<const Weight> experts, Mat<float> y);
 
 /// Per head, y[t, h] = x[t, h] W_h with W_h = rows [h * rows_per_head, + in) of w: x: [T, H, in], y: [T, H, w.in_features].
 /// This is the weight's other side: W^UK folded into the query.

@@ -1,0 +1,17 @@
+#pragma once
+
+#include "hadal/kernels/kernel_table.h"
+
+/// The entries of the row for AMX (Sapphire Rapids and later). Each function's contract stands in KernelTable.
+namespace hadal::kernels::amx {
+
+int64_t bf16_row_bytes(int64_t k) noexcept;
+int64_t i8_row_bytes(int64_t k) noexcept;
+void pack_bf16(const PackArgs& args) noexcept;
+void pack_i8(const PackArgs& args) noexcept;
+template <Format format>
+void gemm_bf16(const ProductArgs& args) noexcept;
+template <Format format>
+void gemm_i8(const ProductArgs& args) noexcept;
+
+}  // namespace hadal::kernels::amx

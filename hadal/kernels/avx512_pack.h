@@ -1,0 +1,79 @@
+#pragma once
+
+// Activations in the layouts of the AVX-512 and AMX rows. Included by their .cc files only.
+
+#include "hadal/kernels/avx512.h"
+#include "hadal/kernels/kernel_table.h"
+
+// clang-format off: after everything that other files share
+#include "hadal/kernels/avx512_begin.h"
+// clang-format on
+
+namespace hadal::kernels {
+
+/// Bytes of K in one line of a tile: every layout pads its rows to whole lines with zeros.
+inline constexpr int64_t kLine = 64;
+
+inline int64_t bf16_row_bytes(int64_t k) {
+  return (2 * k + kLine - 1) / kLine * kLine;
+}
+inline int64_t i8_row_bytes(int64_t k) {
+  return (k + kLine - 1) / kLine * kLine;
+}
+
+/// Thirty-two columns of a row as BF16; beyond `count` zeros.
+inline __m512i bf16_line(const float* x, int64_t count) {
+  const __m256i low = to_bf16_16(load_floats(x, count));
+  const __m256i high = count > 16 ? to_bf16_16(load_floats(x + 16, count - 16)) : _mm256_setzero_si256();
+  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
+/// Sixty-four columns of a row as 8-bit integers x * inverse, rounded to nearest even; beyond `count` zeros.
+inline __m512i i8_line(const float* x, int64_t count, __m512 inverse) {
+  __m128i part[4];
+  for (int64_t q = 0; q < 4; ++q) {
+    const int64_t left = count - 16 * q;
+    const __m512 values = left > 0 ? load_floats(x + 16 * q, left) : _mm512_setzero_ps();
+    part[q] = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(values, inverse)));
+  }
+  const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(part[0]), part[1], 1);
+  const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(part[2]), part[3], 1);
+  return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
+/// max|x| of a row, 0 if it is too small to be divided by (i8.ref.cc).
+inline float largest_of(const float* x, int64_t k) {
+  __m512 largest = _mm512_setzero_ps();
+  for (int64_t i = 0; i < k; i += 16)
+    largest = _mm512_max_ps(largest, _mm512_abs_ps(load_floats(x + i, k - i)));
+  return _mm512_reduce_max_ps(largest);
+}
+inline float inverse_of(float largest) {
+  return largest < 1e-30F ? 0.0F : 127.0F / largest;
+}
+
+/// Writes the lines of up to 16 rows as AMX takes its B operand: dword d of all rows side by side, [dwords][m].
+/// line(row, byte) gives a row's 64 bytes from there.
+template <class Line>
+inline void interleave_rows(int64_t m, int64_t row_bytes, std::byte* out, const Line& line) {
+  if (m == 1) {
+    for (int64_t b = 0; b < row_bytes; b += kLine) _mm512_storeu_si512(out + b, line(0, b));
+    return;
+  }
+  const auto mask = static_cast<__mmask16>((1U << m) - 1);
+  for (int64_t b = 0; b < row_bytes; b += kLine) {
+    __m512i r[16];
+    for (int64_t i = 0; i < 16; ++i) r[i] = i < m ? line(i, b) : _mm512_setzero_si512();
+    transpose_16(r);
+    std::byte* to = out + b * m;
+    for (int64_t d = 0; d < 16; ++d) _mm512_mask_storeu_epi32(to + d * m * 4, mask, r[d]);
+  }
+}
+
+inline const float* row_of(const PackArgs& args, int64_t i) {
+  return args.x + (args.rows ? args.rows[i] : i) * args.ldx;
+}
+
+}  // namespace hadal::kernels
+
+#include "hadal/kernels/target_end.h"

@@ -1,0 +1,55 @@
+#include "hadal/kernels/rows.h"
+
+#include "hadal/kernels/amx.h"
+#include "hadal/kernels/ref.h"
+#include "hadal/kernels/vnni.h"
+
+namespace hadal::kernels {
+namespace {
+
+// Up to so many rows of activations, the vector instructions are faster than tiles, which have to unpack INT4 first and
+// to transpose results (measured on Sapphire Rapids: docs/log.md). Integers are exact either way.
+int64_t most_vector_rows(Format format) {
+  return format == Format::kI4 ? 12 : 6;
+}
+
+void pack_i8(const PackArgs& args) noexcept {
+  const auto pack = args.total_m <= most_vector_rows(args.format) ? vnni::pack_i8 : amx::pack_i8;
+  pack(args);
+}
+
+template <Format format>
+void gemm_i8(const ProductArgs& args) noexcept {
+  const auto gemm = args.m <= most_vector_rows(format) ? vnni::gemm_i8<format> : amx::gemm_i8<format>;
+  gemm(args);
+}
+
+}  // namespace
+
+const KernelTable& avx512_table() {
+  static const KernelTable table = [] {
+    KernelTable t = ref_table();
+    t.isa = "avx512";
+    t.i8[index_of(Format::kI8)] = {vnni::i8_row_bytes, vnni::pack_i8, vnni::gemm_i8<Format::kI8>};
+    t.i8[index_of(Format::kI4)] = {vnni::i8_row_bytes, vnni::pack_i8, vnni::gemm_i8<Format::kI4>};
+    return t;
+  }();
+  return table;
+}
+
+const KernelTable& amx_table() {
+  static const KernelTable table = [] {
+    KernelTable t = avx512_table();
+    t.isa = "amx";
+    t.bf16[index_of(Format::kBF16)] = {amx::bf16_row_bytes, amx::pack_bf16, amx::gemm_bf16<Format::kBF16>};
+    t.bf16[index_of(Format::kF8E4M3)] = {amx::bf16_row_bytes, amx::pack_bf16,
+                                         amx::gemm_bf16<Format::kF8E4M3>};
+    t.bf16[index_of(Format::kI8)] = {amx::bf16_row_bytes, amx::pack_bf16, amx::gemm_bf16<Format::kI8>};
+    t.i8[index_of(Format::kI8)] = {amx::i8_row_bytes, pack_i8, gemm_i8<Format::kI8>};
+    t.i8[index_of(Format::kI4)] = {amx::i8_row_bytes, pack_i8, gemm_i8<Format::kI4>};
+    return t;
+  }();
+  return table;
+}
+
+}  // namespace hadal::kernels

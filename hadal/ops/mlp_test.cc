@@ -1,0 +1,115 @@
+#include "hadal/ops/mlp.h"
+
+#include <memory>
+
+#include <gtest/gtest.h>
+
+#include "hadal/core/test_files.h"
+#include "hadal/kernels/kernel_table.h"
+#include "hadal/kernels/test_weight.h"
+#include "hadal/ops/linear.h"
+#include "hadal/ops/test_context.h"
+
+namespace hadal::ops {
+namespace {
+
+using kernels::TestWeight;
+
+constexpr int64_t kIn = 50, kOut = 70;
+
+// An MLP of some width and the rows that go through it.
+struct Mlp {
+  std::unique_ptr<TestWeight> stored[3];
+  Weight gate, up, down;
+  std::vector<int32_t> rows;
+
+  Mlp(TestRandom& random, Format format, int64_t width, int64_t count, int64_t tokens) {
+    const int64_t block = format == Format::kF8E4M3 ? 24 : 0;
+    const auto make = [&](int i, int64_t out, int64_t in) {
+      stored[i] = std::make_unique<TestWeight>(random, format, out, in, block, block);
+      return stored[i]->weight();
+    };
+    gate = make(0, width, kIn);
+    up = make(1, width, kIn);
+    down = make(2, kOut, width);
+    for (int64_t i = 0; i < count; ++i) rows.push_back(static_cast<int32_t>(random.below(tokens)));
+  }
+};
+
+std::vector<std::vector<float>> together(const Precision& precision, int threads, Mat<const float> x,
+                                         const std::vector<Mlp>& mlps) {
+  TestContext ctx(precision, threads);
+  std::vector<Tensor<float, 2>> results;
+  results.reserve(mlps.size());
+  std::vector<MlpTask> tasks;
+  for (const Mlp& mlp : mlps) {
+    auto& y = results.emplace_back(std::array<int64_t, 2>{static_cast<int64_t>(mlp.rows.size()), kOut});
+    tasks.push_back({&mlp.gate, &mlp.up, &mlp.down, mlp.rows, y.view()});
+  }
+  grouped_mlp(ctx, x, tasks);
+  std::vector<std::vector<float>> values;
+  for (const auto& y : results) values.push_back(y.values());
+  return values;
+}
+
+// The definition: one row of one MLP at a time, through linear() on one thread.
+std::vector<float> one_by_one(const Precision& precision, Mat<const float> x, const Mlp& mlp) {
+  TestContext ctx(precision);
+  std::vector<float> values;
+  for (const int32_t row : mlp.rows) {
+    const int64_t width = mlp.gate.out_features;
+    Tensor<float, 2> gate({1, width}), up({1, width}), y({1, kOut});
+    linear(ctx, x.rows(row, 1), mlp.gate, gate.view());
+    linear(ctx, x.rows(row, 1), mlp.up, up.view());
+    kernels::kernels().swiglu(gate.values().data(), up.values().data(), gate.values().data(), width);
+    linear(ctx, gate.view(), mlp.down, y.view());
+    values.insert(values.end(), y.values().begin(), y.values().end());
+  }
+  return values;
+}
+
+TEST(GroupedMlp, HasTheBitsOfOneMlpAndOneRowAtATime) {
+  TestRandom random(1);
+  Tensor<float, 2> x({60, kIn + 2});
+  x.values() = random.uniform_vector(60 * (kIn + 2), -1.0F, 1.0F);
+  const Mat<const float> in = x.view().slice_last(0, kIn);
+  std::vector<Format> formats(std::begin(kernels::kAllFormats), std::end(kernels::kAllFormats));
+  formats.insert(formats.end(), std::begin(kernels::kIntegerFormats), std::end(kernels::kIntegerFormats));
+  for (const Precision& precision : kAllPrecisions) {
+    for (const Format format : formats) {
+      // One row is one row of activations to a kernel, 40 are three panels; widths differ as shared experts' do.
+      std::vector<Mlp> mlps;
+      for (const auto& [width, rows] : {std::pair{100, 1}, {33, 40}, {33, 7}, {32, 17}})
+        mlps.emplace_back(random, format, width, rows, 60);
+      for (const int threads : {1, 4}) {
+        const auto found = together(precision, threads, in, mlps);
+        for (size_t i = 0; i < mlps.size(); ++i) {
+          ASSERT_EQ(found[i], one_by_one(precision, in, mlps[i])) << to_string(format) << ", " << threads;
+        }
+      }
+    }
+  }
+}
+
+TEST(GroupedMlp, NoTasksAreNoWork) {
+  TestContext ctx;
+  Tensor<float, 2> x({1, kIn});
+  EXPECT_NO_THROW(grouped_mlp(ctx, x.view(), {}));
+}
+
+TEST(GroupedMlp, RefusesWhatDoesNotFit) {
+  TestRandom random(3);
+  TestContext ctx;
+  const Mlp mlp(random, Format::kBF16, 20, 2, 2), other(random, Format::kBF16, 21, 2, 2);
+  Tensor<float, 2> x({2, kIn}), wide({2, kIn + 1}), y({2, kOut});
+  const auto refusal = [&](Mat<const float> in, const MlpTask& task) {
+    return error_of(ErrorKind::kInternal, [&] { grouped_mlp(ctx, in, {&task, 1}); });
+  };
+  EXPECT_TRUE(
+      contains(refusal(wide.view(), {&mlp.gate, &mlp.up, &mlp.down, mlp.rows, y.view()}), "x [2, 51]"));
+  EXPECT_TRUE(
+      contains(refusal(x.view(), {&mlp.gate, &other.up, &mlp.down, mlp.rows, y.view()}), "grouped_mlp"));
+}
+
+}  // namespace
+}  // namespace hadal::ops
