@@ -4,6 +4,7 @@
 //
 // Tiles: 0-3 results (weight rows 0-15 and 16-31 of a strip, times panel 0 and panel 1), 4 and 5 weights, 6 and 7 panels.
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "hadal/kernels/amx.h"
@@ -172,11 +173,13 @@ void unpack_row<Format::kI4, true>(const Weight& w, int64_t row, int64_t begin, 
                                    std::byte* out) {
   const std::byte* from = w.data + row * w.row_bytes() + begin / 2;
   const uint8_t* group_code = w.group_code + (w.first_row + row) * w.group_cols();
-  const int64_t last_group = w.group_cols() - 1, next_strip = kStrip * w.row_bytes();
+  const int64_t next_strip = kStrip * w.row_bytes();
+  const int group_shift = std::countr_zero(static_cast<uint64_t>(w.group));
   for (int64_t b = 0; b < bytes; b += kLine) {
     const int64_t k = begin + b;
-    const uint8_t low = group_code[k / w.group];
-    const uint8_t high = group_code[std::min((k + 32) / w.group, last_group)];
+    const uint8_t low = group_code[k >> group_shift];
+    const bool one_group = group_shift >= 6 || k + 32 >= w.in_features;
+    const uint8_t high = one_group ? low : group_code[(k + 32) >> group_shift];
     if (b % (2 * kLine) == 0) {
       _mm_prefetch(reinterpret_cast<const char*>(from + b / 2 + next_strip), _MM_HINT_T1);
     }

@@ -3,6 +3,7 @@
 // activations is subtracted again: exact. A few weight rows are streamed side by side, each line of them unpacked once
 // and multiplied with every row of activations.
 #include <algorithm>
+#include <bit>
 
 #include "hadal/kernels/avx512.h"
 #include "hadal/kernels/avx512_pack.h"
@@ -20,15 +21,17 @@ constexpr int64_t kAhead =
 
 // Sixty-four columns of a weight's row from column k, plus 128.
 template <Format format>
-__m512i line_of(const std::byte* row, const uint8_t* group_code, const Weight& w, int64_t k) {
+__m512i line_of(const std::byte* row, const uint8_t* group_code, const Weight& w, int group_shift,
+                int64_t k) {
   if constexpr (format == Format::kI8) {
     const int64_t left = w.in_features - k;
     const __mmask64 mask = left >= 64 ? ~uint64_t{0} : (uint64_t{1} << left) - 1;
     return _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, row + k),
                             _mm512_set1_epi8(static_cast<char>(0x80)));
   } else {
-    const uint8_t low = group_code[k / w.group];
-    const uint8_t high = w.group >= 64 ? low : group_code[std::min((k + 32) / w.group, w.group_cols() - 1)];
+    const uint8_t low = group_code[k >> group_shift];
+    const bool one_group = group_shift >= 6 || k + 32 >= w.in_features;
+    const uint8_t high = one_group ? low : group_code[(k + 32) >> group_shift];
     return i4_bytes(row + k / 2, kI4TablePlus128, low, high);
   }
 }
@@ -41,7 +44,9 @@ void dots(const ProductArgs& args, int64_t row, int64_t first_m, int64_t begin, 
   const int64_t row_bytes = w.row_bytes(), a_bytes = kernels::i8_row_bytes(w.in_features);
   const std::byte* a = args.a + first_m * a_bytes;
   const std::byte* weights = w.data + row * row_bytes;
-  const uint8_t* group_code = w.group_code + (w.first_row + row) * w.group_cols();
+  const int64_t group_cols = w.group_cols();
+  const uint8_t* group_code = w.group_code + (w.first_row + row) * group_cols;
+  const int group_shift = w.group > 0 ? std::countr_zero(static_cast<uint64_t>(w.group)) : 0;
   __m512i sum[kRows][kM], offset[kM];
   for (int i = 0; i < kM; ++i) {
     offset[i] = _mm512_setzero_si512();
@@ -52,8 +57,9 @@ void dots(const ProductArgs& args, int64_t row, int64_t first_m, int64_t begin, 
     __m512i line[kRows];
     for (int r = 0; r < kRows; ++r) {
       const std::byte* from = weights + r * row_bytes;
-      _mm_prefetch(reinterpret_cast<const char*>(from + bytes_per_row(format, k) + kAhead), _MM_HINT_T0);
-      line[r] = line_of<format>(from, group_code + r * w.group_cols(), w, k);
+      _mm_prefetch(reinterpret_cast<const char*>(from + k / (format == Format::kI4 ? 2 : 1) + kAhead),
+                   _MM_HINT_T0);
+      line[r] = line_of<format>(from, group_code + r * group_cols, w, group_shift, k);
     }
     for (int i = 0; i < kM; ++i) {
       const __m512i codes = _mm512_loadu_si512(a + i * a_bytes + k);

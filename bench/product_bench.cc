@@ -1,0 +1,120 @@
+// Products of packed activations in every kernel row, one thread, on V2-Lite's and V3's shapes. items/s are multiply-adds
+// x 2, bytes/s the weights' own bytes. The weights are as many matrices as fill 512 MiB, used in turn: with one row of
+// activations this is what decoding streams from memory.
+//   build/release/bench/product_bench --benchmark_repetitions=5
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+#include <sys/mman.h>
+
+#include "hadal/kernels/kernel_table.h"
+
+namespace hadal::kernels {
+namespace {
+
+struct Shape {
+  const char* name;
+  int64_t n, k;
+};
+constexpr Shape kShapes[] = {
+    {"v2_lite_expert_up", 1408, 2048}, {"v2_lite_expert_down", 2048, 1408}, {"v3_expert_up", 2048, 7168}};
+constexpr int64_t kPool = int64_t{512} << 20;
+
+// Random bytes in huge pages, made once: as codes of any format they are ordinary numbers, but for a few exponents.
+const std::byte* pool_bytes() {
+  static const std::byte* const bytes = [] {
+    void* at =
+        mmap(nullptr, static_cast<size_t>(kPool), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    madvise(at, static_cast<size_t>(kPool), MADV_HUGEPAGE);
+    std::mt19937_64 random(1);
+    for (int64_t i = 0; i < kPool; i += 8) {
+      const uint64_t value = random() & 0xbf3fbf3fbf3fbf3f;  // BF16 below 2, FP8 below 2: no NaN, no infinity
+      std::memcpy(static_cast<std::byte*>(at) + i, &value, sizeof value);
+    }
+    return static_cast<const std::byte*>(at);
+  }();
+  return bytes;
+}
+
+void product(benchmark::State& state, const Product& product, Format format, Shape shape, bool integers) {
+  const int64_t m = state.range(0), k = shape.k;
+  const bool f8 = format == Format::kF8E4M3;
+  const std::vector<float> x(static_cast<size_t>(m * k), 0.5F);
+  const std::vector<float> scales(static_cast<size_t>(shape.n * 64), 0.01F);
+  const std::vector<uint8_t> groups(static_cast<size_t>(shape.n * (k / 64)), uint8_t{0x8c});
+  std::vector<std::byte> packed(static_cast<size_t>(m * product.row_bytes(k)));
+  std::vector<float> a_scale(static_cast<size_t>(m)), out(static_cast<size_t>(m * shape.n));
+  std::vector<int32_t> a_sum(static_cast<size_t>(m));
+  for (int64_t i = 0; i < m; i += kPanelRows) {
+    product.pack({.x = x.data() + i * k,
+                  .ldx = k,
+                  .m = std::min(kPanelRows, m - i),
+                  .total_m = m,
+                  .k = k,
+                  .format = format,
+                  .packed = packed.data() + i * product.row_bytes(k),
+                  .scale = a_scale.data() + i,
+                  .sum = a_sum.data() + i});
+  }
+  Weight w{.name = "w", .format = format, .out_features = shape.n, .in_features = k, .data = pool_bytes()};
+  if (format != Format::kBF16) {
+    w.scale = scales.data();
+    w.block_rows = f8 ? 128 : 1;
+    w.block_cols = f8 ? 128 : k;
+  }
+  if (format == Format::kI4) {
+    w.group_code = groups.data();
+    w.group = 64;
+  }
+  const int64_t matrices = kPool / w.bytes();
+  int64_t at = 0;
+  for (auto _ : state) {
+    w.data = pool_bytes() + at++ % matrices * w.bytes();
+    product.gemm({.a = packed.data(),
+                  .a_scale = integers ? a_scale.data() : nullptr,
+                  .a_sum = integers ? a_sum.data() : nullptr,
+                  .w = w,
+                  .first_n = 0,
+                  .c = out.data(),
+                  .ldc = shape.n,
+                  .m = m,
+                  .n = shape.n});
+    benchmark::DoNotOptimize(out.data());
+  }
+  state.SetItemsProcessed(state.iterations() * 2 * m * shape.n * k);
+  state.SetBytesProcessed(state.iterations() * w.bytes());
+}
+
+}  // namespace
+
+void register_all() {
+  for (const KernelTable* table : runnable_tables()) {
+    for (const bool integers : {false, true}) {
+      for (int f = 0; f < kNumFormats; ++f) {
+        const auto format = static_cast<Format>(f);
+        const Product& entry = (integers ? table->i8 : table->bf16)[f];
+        if (!entry) continue;
+        for (const Shape& shape : kShapes) {
+          const std::string name = std::string(table->isa) + (integers ? "/i8x" : "/bf16x") +
+                                   std::string(to_string(format)) + "/" + shape.name;
+          benchmark::RegisterBenchmark(name.c_str(), [&entry, format, shape,
+                                                      integers](benchmark::State& state) {
+            product(state, entry, format, shape, integers);
+          })->ArgsProduct({{1, 2, 4, 8, 16, 32, 48, 64, 256}});
+        }
+      }
+    }
+  }
+}
+
+}  // namespace hadal::kernels
+
+int main(int argc, char** argv) {
+  hadal::kernels::register_all();
+  benchmark::Initialize(&argc, argv);
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
