@@ -53,22 +53,6 @@ std::string check_number(const std::string& text, const std::string& range,
   return fmt::format("expected {}, found {}", range, text);
 }
 
-ops::Precision precision_for(const RunOptions& options, const model::Model& model) {
-  ops::Precision precision;
-  precision.f32 = options.dtype == "float32" || options.dtype == "float";
-  if (options.activation_format != "fp8") return precision;
-  if (!model.config.quantization) {
-    fail(ErrorKind::kUsage,
-         "--activation-format fp8\n  expected  a checkpoint with FP8 weights\n  found     {}",
-         model.checkpoint.folder());
-  }
-  precision.f8_activations = true;
-  precision.ue8m0 = model.config.quantization->ue8m0;
-  // W8A8 roundings flip with the last bit of what goes into them; so nothing else is rounded unless it is asked for.
-  if (options.dtype == "auto") precision.f32 = true;
-  return precision;
-}
-
 // "loading 312 MiB of 1.50 GiB" on one line of a terminal, rewritten at most ten times a second.
 class ProgressLine {
  public:
@@ -143,10 +127,30 @@ model::LoadProgress show_progress(std::string verb) {
   return ProgressLine(std::move(verb));
 }
 
+ops::Precision precision_for(const RunOptions& options, const model::Model& model) {
+  ops::Precision precision;
+  precision.f32 = options.dtype == "float32" || options.dtype == "float";
+  if (options.activation_format != "fp8") return precision;
+  if (!model.config.quantization) {
+    fail(ErrorKind::kUsage,
+         "--activation-format fp8\n  expected  a checkpoint with FP8 weights\n  found     {}",
+         model.checkpoint.folder());
+  }
+  precision.f8_activations = true;
+  precision.ue8m0 = model.config.quantization->ue8m0;
+  // W8A8 roundings flip with the last bit of what goes into them; so nothing else is rounded unless it is asked for.
+  if (options.dtype == "auto") precision.f32 = true;
+  return precision;
+}
+
+std::unique_ptr<ThreadPool> make_pool(const RunOptions& options) {
+  return std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : usable_cpus());
+}
+
 LoadedModel load(const RunOptions& options) {
   LoadedModel loaded;
   loaded.folder = model_folder(options.model);
-  loaded.pool = std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : usable_cpus());
+  loaded.pool = make_pool(options);
   loaded.model = model::load_model(loaded.folder, *loaded.pool, show_progress("loading"));
   loaded.precision = precision_for(options, loaded.model);
   return loaded;

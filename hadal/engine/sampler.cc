@@ -7,6 +7,7 @@
 #include <set>
 
 #include "hadal/core/error.h"
+#include "hadal/core/phase_timer.h"
 #include "hadal/core/rng.h"
 
 namespace hadal::engine {
@@ -144,6 +145,7 @@ double log_probability(std::span<const float> logits, int32_t token) {
 }
 
 Sampled sample(std::span<float> logits, const Sampling& sampling, const SamplingState& state) {
+  const PhaseScope timed(Phase::kSampling);
   check_logits(logits);
   std::vector<float> raw;
   if (sampling.num_logprobs >= 0) raw.assign(logits.begin(), logits.end());

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 
+#include "hadal/core/phase_timer.h"
 #include "hadal/model/decoder.h"
 #include "hadal/ops/linear.h"
 #include "hadal/ops/norm.h"
@@ -61,6 +62,7 @@ void forward(ops::Context& ctx, const Model& model, const ops::Batch& batch,
 
 void head(ops::Context& ctx, const Model& model, const ops::Batch& batch, Mat<const float> x,
           Mat<float> logits) {
+  const PhaseScope timed(Phase::kHead);
   ops::linear_rows(ctx, x, batch.logit_rows, model.weights.lm_head, logits);
 }
 

@@ -1,5 +1,6 @@
 #include "hadal/model/mla.h"
 
+#include "hadal/core/phase_timer.h"
 #include "hadal/ops/attention.h"
 #include "hadal/ops/linear.h"
 #include "hadal/ops/norm.h"
@@ -13,6 +14,7 @@ constexpr double kLatentNormEps = 1e-6;
 // (1) q: [T, H, N + P], q^C | q^R, the latter rotated.                                            V3 eqs. 6-9
 void project_query(ops::Context& ctx, const MlaWeights& w, const ModelConfig& c,
                    const ops::RotaryAngles& angles, int64_t first_row, Mat<const float> x, Cube<float> q) {
+  const PhaseScope timed(Phase::kDense);
   const auto frame = ctx.scratch.frame();
   if (c.q_lora_rank) {
     const auto q_latent = ctx.scratch.mat<float>(x.shape[0], *c.q_lora_rank);
@@ -29,6 +31,7 @@ void project_query(ops::Context& ctx, const MlaWeights& w, const ModelConfig& c,
 void append_latents(ops::Context& ctx, const MlaWeights& w, const ModelConfig& c, const ops::Batch& batch,
                     const ops::RotaryAngles& angles, int64_t first_row, Mat<const float> x,
                     ops::LayerCache cache) {
+  const PhaseScope timed(Phase::kDense);
   const auto frame = ctx.scratch.frame();
   const auto kv = ctx.scratch.mat<float>(x.shape[0], c.latent_width());  // [T, R + P]  c^KV | k^R
   ops::linear(ctx, x, w.kv_a_proj_with_mqa, kv);
@@ -40,12 +43,19 @@ void append_latents(ops::Context& ctx, const MlaWeights& w, const ModelConfig& c
               batch.slots.subspan(static_cast<size_t>(first_row), static_cast<size_t>(x.shape[0])), kv);
 }
 
+// (4) The heads' outputs, side by side, back to hidden_size.                                       V3 eq. 11
+void project_output(ops::Context& ctx, const MlaWeights& w, Cube<float> o, Mat<float> y) {
+  const PhaseScope timed(Phase::kDense);
+  ops::linear(ctx, flatten_heads(o), w.o_proj, y);
+}
+
 }  // namespace
 
 void mla_forward(ops::Context& ctx, const MlaWeights& w, const ModelConfig& c, const ops::Batch& batch,
                  const ops::RotaryAngles& angles, Mat<const float> x, ops::LayerCache cache, Mat<float> y) {
   const int64_t first = batch.num_decode_tokens(), T = batch.num_tokens() - first;
   if (T == 0) return;
+  const PhaseScope timed(Phase::kAttention);
   const int64_t H = c.num_attention_heads, V = c.v_head_dim;
   const auto frame = ctx.scratch.frame();
   const auto q = ctx.scratch.cube<float>(T, H, c.qk_head_dim());
@@ -56,13 +66,14 @@ void mla_forward(ops::Context& ctx, const MlaWeights& w, const ModelConfig& c, c
   append_latents(ctx, w, c, batch, angles, first, rows, cache);
   // (3) k^C | v from the latents, softmax over q . k, sum of v                                   V3 eqs. 2, 5, 10
   ops::attend_expanded(ctx, q, cache, w.kv_b_proj, batch, c.softmax_scale(), o);
-  ops::linear(ctx, flatten_heads(o), w.o_proj, y.rows(first, T));  // (4)                         V3 eq. 11
+  project_output(ctx, w, o, y.rows(first, T));
 }
 
 void mla_decode(ops::Context& ctx, const MlaWeights& w, const ModelConfig& c, const ops::Batch& batch,
                 const ops::RotaryAngles& angles, Mat<const float> x, ops::LayerCache cache, Mat<float> y) {
   const int64_t T = batch.num_decode_tokens();
   if (T == 0) return;
+  const PhaseScope timed(Phase::kAttention);
   const int64_t H = c.num_attention_heads, R = c.kv_lora_rank;
   const int64_t N = c.qk_nope_head_dim, P = c.qk_rope_head_dim, V = c.v_head_dim;
   const auto frame = ctx.scratch.frame();
@@ -78,7 +89,7 @@ void mla_decode(ops::Context& ctx, const MlaWeights& w, const ModelConfig& c, co
   copy(q.slice_last(N, P), q_latent.slice_last(R, P));
   ops::attend_latent(ctx, q_latent, cache, batch, c.softmax_scale(), o_latent);  // (3b)          V3 eq. 10
   ops::head_linear(ctx, o_latent, w.kv_b_proj, N + V, N, o);                     // (3c)  W^UV, per head
-  ops::linear(ctx, flatten_heads(o), w.o_proj, y.rows(0, T));                    // (4)           V3 eq. 11
+  project_output(ctx, w, o, y.rows(0, T));
 }
 
 }  // namespace hadal::model

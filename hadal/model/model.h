@@ -1,9 +1,11 @@
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "hadal/core/buffer.h"
 #include "hadal/core/thread_pool.h"
 #include "hadal/io/checkpoint.h"
 #include "hadal/model/config.h"
@@ -22,6 +24,10 @@ struct Model {
   /// What the views could not point at in the files: BF16 block scales as floats, tensors at odd addresses.
   std::vector<std::vector<float>> owned_scales;
   std::vector<std::vector<std::byte>> owned_bytes;
+
+  /// What a model without files (synthetic.h) has instead: its numbers, and the names that its weights point at.
+  std::vector<Buffer> owned_memory;
+  std::deque<std::string> owned_names;
 };
 
 /// Bytes looked at so far, of how many.

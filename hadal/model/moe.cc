@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "hadal/core/phase_timer.h"
 #include "hadal/ops/activation.h"
 #include "hadal/ops/gate.h"
 #include "hadal/ops/linear.h"
@@ -126,6 +127,7 @@ void experts(ops::Context& ctx, const MoeWeights& w, const ModelConfig& c, Mat<c
 }  // namespace
 
 void mlp_forward(ops::Context& ctx, const MlpWeights& w, Mat<const float> x, Mat<float> y) {
+  const PhaseScope timed(Phase::kDense);
   const auto frame = ctx.scratch.frame();
   const ops::MlpTask task{&w.gate_proj, &w.up_proj, &w.down_proj, row_numbers(ctx, x.shape[0]), y};
   ops::grouped_mlp(ctx, x, {&task, 1});
@@ -133,6 +135,7 @@ void mlp_forward(ops::Context& ctx, const MlpWeights& w, Mat<const float> x, Mat
 
 void moe_forward(ops::Context& ctx, const MoeWeights& w, const ModelConfig& c, Mat<const float> x,
                  const Routes& routes, Mat<float> y) {
+  const PhaseScope timed(Phase::kExperts);
   for (int64_t first = 0; first < x.shape[0]; first += kTokensAtOnce) {
     const int64_t T = std::min(kTokensAtOnce, x.shape[0] - first);
     const auto frame = ctx.scratch.frame();
