@@ -12,5 +12,6 @@ void add_render(CLI::App& app);
 void add_logits(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_verify(CLI::App& app);
+void add_quantize(CLI::App& app);
 
 }  // namespace hadal::cli

@@ -48,7 +48,7 @@ struct LoadedModel {
   ops::Precision precision;
 };
 
-/// "loading 312 MiB of 1.50 GiB" on stderr when that is a terminal, else nothing; verb: "loading".
+/// "loading 312 MiB of 1.50 GiB, 20 s left" on stderr when that is a terminal, else nothing; verb: "loading".
 model::LoadProgress show_progress(std::string verb);
 
 /// Loads with progress on stderr when that is a terminal. Throws kUsage for options that do not fit the model.
