@@ -53,26 +53,40 @@ std::string check_number(const std::string& text, const std::string& range,
   return fmt::format("expected {}, found {}", range, text);
 }
 
-// "loading 312 MiB of 1.50 GiB" on one line of a terminal, rewritten at most ten times a second.
+// "about 2 h 5 min left", by how fast it went until now; nothing in the first seconds, when nobody can say.
+std::string time_left(double seconds_passed, double share_done) {
+  constexpr double kTooEarly = 3.0;
+  if (seconds_passed < kTooEarly || share_done <= 0.0) return "";
+  const auto left = static_cast<int64_t>(seconds_passed * (1.0 - share_done) / share_done);
+  if (left < 60) return fmt::format(", {} s left", left);
+  return left < 3600 ? fmt::format(", {} min left", left / 60)
+                     : fmt::format(", {} h {} min left", left / 3600, left / 60 % 60);
+}
+
+// "loading 312 MiB of 1.50 GiB, 20 s left" on one line of a terminal, rewritten at most ten times a second.
 class ProgressLine {
  public:
   explicit ProgressLine(std::string verb) : verb_(std::move(verb)) {}
 
   void operator()(int64_t done, int64_t total) {
-    const auto now = std::chrono::steady_clock::now();
+    const auto now = Clock::now();
     if (done < total && now - last_ < std::chrono::milliseconds(100)) return;
     last_ = now;
-    const std::string text = fmt::format("{} {} of {}", verb_, format_bytes(done), format_bytes(total));
+    const std::chrono::duration<double> passed = now - start_;
+    const std::string text =
+        fmt::format("{} {} of {}{}", verb_, format_bytes(done), format_bytes(total),
+                    time_left(passed.count(), static_cast<double>(done) / static_cast<double>(total)));
     if (done < total) {
-      fmt::print(stderr, "\r{:<40}", text);
+      fmt::print(stderr, "\r{:<60}", text);
     } else {
-      fmt::print(stderr, "\r{:<40}\r", "");
+      fmt::print(stderr, "\r{:<60}\r", "");
     }
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
   std::string verb_;
-  std::chrono::steady_clock::time_point last_;
+  Clock::time_point start_ = Clock::now(), last_;
 };
 
 }  // namespace
@@ -131,13 +145,14 @@ ops::Precision precision_for(const RunOptions& options, const model::Model& mode
   ops::Precision precision;
   precision.f32 = options.dtype == "float32" || options.dtype == "float";
   if (options.activation_format != "fp8") return precision;
-  if (!model.config.quantization) {
+  const auto& quantization = model.config.quantization;
+  if (!quantization || quantization->format != Format::kF8E4M3) {
     fail(ErrorKind::kUsage,
          "--activation-format fp8\n  expected  a checkpoint with FP8 weights\n  found     {}",
          model.checkpoint.folder());
   }
   precision.f8_activations = true;
-  precision.ue8m0 = model.config.quantization->ue8m0;
+  precision.ue8m0 = quantization->ue8m0;
   // W8A8 roundings flip with the last bit of what goes into them; so nothing else is rounded unless it is asked for.
   if (options.dtype == "auto") precision.f32 = true;
   return precision;

@@ -54,7 +54,7 @@ std::unique_ptr<ThreadPool> make_pool(const RunOptions& options);
 /// What --dtype and --activation-format mean for this model. Throws kUsage for W8A8 without FP8 weights.
 ops::Precision precision_for(const RunOptions& options, const model::Model& model);
 
-/// "loading 312 MiB of 1.50 GiB" on stderr when that is a terminal, else nothing; verb: "loading".
+/// "loading 312 MiB of 1.50 GiB, 20 s left" on stderr when that is a terminal, else nothing; verb: "loading".
 model::LoadProgress show_progress(std::string verb);
 
 /// Loads with progress on stderr when that is a terminal. Throws kUsage for options that do not fit the model.

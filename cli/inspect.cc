@@ -137,7 +137,7 @@ std::string to_json(const Report& report) {
   const model::Inspection& found = report.found;
   json bytes = json::object(), runs = json::object();
   for (const model::FormatBytes& format : found.size.bytes_by_format) {
-    bytes[std::string(io::to_string(format.dtype))] = format.bytes;
+    bytes[format.format] = format.bytes;
   }
   bytes["total"] = found.size.total_bytes();
   for (const auto& [what, reason] : report.runs) runs[what] = null_if_empty(reason);
@@ -199,9 +199,11 @@ std::string mtp_text(const model::Inspection& found) {
 std::string weights_text(const model::Inspection& found) {
   std::string text = format_bytes(found.size.total_bytes()) + ":";
   for (const model::FormatBytes& format : found.size.bytes_by_format) {
-    text += fmt::format(" {} {},", io::to_string(format.dtype), format_bytes(format.bytes));
+    text += fmt::format(" {} {},", format.format, format_bytes(format.bytes));
   }
   text.pop_back();
+  if (found.config.quantization)
+    text += fmt::format("; {:.2f} bits a parameter", found.size.bits_per_param());
   return found.has_weights ? text : text + "\nby config.json; there are no weights here";
 }
 

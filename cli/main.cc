@@ -47,8 +47,8 @@ int run(int argc, char** argv) {
   app.parse_complete_callback([&verbose] {
     if (verbose) set_log_level(LogLevel::kInfo);
   });
-  for (auto* add :
-       {add_generate, add_chat, add_tokenize, add_render, add_logits, add_inspect, add_verify, add_bench})
+  for (auto* add : {add_generate, add_chat, add_tokenize, add_render, add_logits, add_inspect, add_verify,
+                    add_bench, add_quantize})
     add(app);
   try {
     app.parse(argc, argv);

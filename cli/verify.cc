@@ -93,7 +93,7 @@ void verify(const Options& options) {
   const model::LoadProgress progress = show_progress("checking");
   for (const auto& file : model.checkpoint.files()) {
     for (const io::TensorEntry& tensor : file->tensors()) {
-      model::check_finite(tensor, file->path(), pool);
+      model::check_numbers(tensor, file->path(), pool);
       done += static_cast<int64_t>(tensor.data.size());
       if (progress) progress(done, model.checkpoint.total_bytes());
     }

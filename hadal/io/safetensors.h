@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "hadal/core/mmap_file.h"
+#include "hadal/io/atomic_file.h"
 
 namespace hadal::io {
 
@@ -56,5 +57,32 @@ class SafetensorsFile {
 /// beside `path`, fsyncs and renames; a device or a pipe is written to as it is. Throws kIo.
 void write_safetensors(const std::string& path, std::span<const TensorEntry> tensors,
                        const std::map<std::string, std::string>& metadata = {});
+
+/// Where the data of a SafetensorsWriter begins and, if all sizes before it are multiples of it, a tensor too.
+inline constexpr size_t kDataAlignment = 64;
+
+/// Writes a file whose tensors come one by one, in any order, and are not all in memory at once. Like write_safetensors it
+/// leaves no trace without commit(). Throws kIo.
+class SafetensorsWriter {
+ public:
+  /// `tensors` give name, type and shape; their data is not looked at. `metadata` may still change until commit(), but the
+  /// header must then be as long.
+  SafetensorsWriter(const std::string& path, std::vector<TensorEntry> tensors,
+                    const std::map<std::string, std::string>& metadata);
+
+  /// The whole of a tensor, once.
+  void write(std::string_view name, std::span<const std::byte> bytes);
+  /// When all have been written.
+  void commit(const std::map<std::string, std::string>& metadata);
+
+ private:
+  struct Place {
+    int64_t offset = 0, bytes = 0;
+  };
+  std::vector<TensorEntry> tensors_;
+  AtomicFile file_;
+  size_t header_bytes_ = 0;
+  std::map<std::string, Place, std::less<>> places_;  // of those that are not written yet
+};
 
 }  // namespace hadal::io

@@ -1,6 +1,7 @@
 #include "hadal/model/config.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <filesystem>
 #include <span>
@@ -260,17 +261,7 @@ void parse_rope(JsonFields& in, const std::string& where, ModelConfig& c) {
     in.refuse("rope_theta", fmt::format("the {} inside the RoPE object", *theta));
 }
 
-QuantizationConfig parse_quantization(const json& object, const std::string& where) {
-  JsonFields in(object, where, "quantization_config");
-  if (in.text("quant_method") != "fp8") {
-    in.refuse("quant_method", "\"fp8\"",
-              "hadal reads BF16, FP16, FP32 and DeepSeek's block-scaled FP8 weights");
-  }
-  if (in.optional_text("fmt").value_or("e4m3") != "e4m3") in.refuse("fmt", "\"e4m3\"");
-  if (in.optional_text("activation_scheme").value_or("dynamic") != "dynamic") {
-    in.refuse("activation_scheme", "\"dynamic\"");
-  }
-  QuantizationConfig q;
+void parse_fp8_blocks(JsonFields& in, QuantizationConfig& q) {
   const std::vector<int64_t> block = in.integer_or_list("weight_block_size", kBlock);
   if (block.size() != 2)
     in.refuse("weight_block_size", "two integers: the rows and columns that share a scale");
@@ -279,10 +270,49 @@ QuantizationConfig parse_quantization(const json& object, const std::string& whe
   const std::string scale_fmt = in.optional_text("scale_fmt").value_or("float");
   if (!contains({"ue8m0", "float"}, scale_fmt)) in.refuse("scale_fmt", "\"ue8m0\" or \"float\"");
   q.ue8m0 = scale_fmt == "ue8m0";
+}
+
+// DeepSeek's own: docs/formats.md#fp8.
+QuantizationConfig parse_fp8(JsonFields& in) {
+  if (in.optional_text("fmt").value_or("e4m3") != "e4m3") in.refuse("fmt", "\"e4m3\"");
+  if (in.optional_text("activation_scheme").value_or("dynamic") != "dynamic") {
+    in.refuse("activation_scheme", "\"dynamic\"");
+  }
+  QuantizationConfig q;
+  parse_fp8_blocks(in, q);
   // Harmless: each tensor says by itself whether it is FP8.
   for (const char* key : {"modules_to_not_convert", "ignored_layers", "dequantize"}) in.find(key);
-  for (const std::string& key : in.unread())
-    in.refuse(key, "no such key", "it is not a key of DeepSeek's FP8");
+  return q;
+}
+
+// What `hadal quantize` writes: docs/formats.md#quantised.
+QuantizationConfig parse_hadal(JsonFields& in) {
+  QuantizationConfig q;
+  const std::string format = in.text("format");
+  if (!contains({"int8", "int4"}, format)) in.refuse("format", "\"int8\" or \"int4\"");
+  q.format = format == "int8" ? Format::kI8 : Format::kI4;
+  if (q.format == Format::kI4) {
+    q.group_size = in.integer("group_size", {32, 128});
+    if (!std::has_single_bit(static_cast<uint64_t>(q.group_size))) in.refuse("group_size", "32, 64 or 128");
+  }
+  // Of weights that were FP8 and were kept.
+  if (in.find_value("weight_block_size")) parse_fp8_blocks(in, q);
+  return q;
+}
+
+QuantizationConfig parse_quantization(const json& object, const std::string& where) {
+  JsonFields in(object, where, "quantization_config");
+  const std::string method = in.text("quant_method");
+  if (!contains({"fp8", "hadal"}, method)) {
+    in.refuse(
+        "quant_method", "\"fp8\" or \"hadal\"",
+        "hadal reads BF16, FP16, FP32, DeepSeek's block-scaled FP8 weights and what hadal quantize writes");
+  }
+  const QuantizationConfig q = method == "fp8" ? parse_fp8(in) : parse_hadal(in);
+  for (const std::string& key : in.unread()) {
+    in.refuse(key, "no such key",
+              method == "fp8" ? "it is not a key of DeepSeek's FP8" : "it is not a key of hadal's formats");
+  }
   return q;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "hadal/core/json.h"
+#include "hadal/core/weight.h"
 
 namespace hadal::model {
 
@@ -21,9 +22,11 @@ struct YarnScaling {
   double mscale = 1.0, mscale_all_dim = 0.0;  // the official code's defaults
 };
 
-/// quantization_config with quant_method "fp8". Which tensors are FP8 is read from the tensors themselves.
+/// quantization_config. Which tensors are quantised is read from the tensors themselves.
 struct QuantizationConfig {
-  int64_t block_rows = 128, block_cols = 128;  // weight_block_size
+  Format format = Format::kF8E4M3;  // quant_method "fp8": kF8E4M3; "hadal": kI8 or kI4, as most weights are
+  int64_t group_size = 0;           // kI4: columns that share a group code; 0: there are no groups
+  int64_t block_rows = 128, block_cols = 128;  // weight_block_size, of FP8
   bool ue8m0 = false;                          // scale_fmt: activation scales are powers of two (W8A8)
 };
 

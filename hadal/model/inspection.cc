@@ -79,6 +79,18 @@ std::string rope_words(const ModelConfig& c) {
                      c.rope_scaling->original_max_position_embeddings);
 }
 
+std::string quantization_words(const QuantizationConfig& q) {
+  switch (q.format) {
+    case Format::kI8:
+      return "INT8 weights with a scale for each row";
+    case Format::kI4:
+      return fmt::format("INT4 weights in groups of {} columns, kv_b_proj and head INT8", q.group_size);
+    default:
+      return fmt::format("FP8 weights in blocks of {} x {}{}", q.block_rows, q.block_cols,
+                         q.ue8m0 ? ", scales that are powers of two (ue8m0)" : "");
+  }
+}
+
 }  // namespace
 
 Inspection inspect(const std::string& path) {
@@ -101,11 +113,7 @@ std::vector<std::string> describe(const ModelConfig& config) {
   lines.push_back(attention_words(config));
   for (std::string& line : mlp_words(config)) lines.push_back(std::move(line));
   lines.push_back(rope_words(config));
-  if (config.quantization) {
-    lines.push_back(fmt::format("FP8 weights in blocks of {} x {}{}", config.quantization->block_rows,
-                                config.quantization->block_cols,
-                                config.quantization->ue8m0 ? ", scales that are powers of two (ue8m0)" : ""));
-  }
+  if (config.quantization) lines.push_back(quantization_words(*config.quantization));
   return lines;
 }
 

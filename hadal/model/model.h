@@ -35,14 +35,15 @@ using LoadProgress = std::function<void(int64_t done, int64_t total)>;
 
 /// Opens a Hugging Face folder: config, then every tensor of for_each_param found, of the right shape and type, then
 /// memory against what the machine has, then one pass over all numbers, which brings them in from the disk in
-/// order and refuses NaN and infinity. Throws kConfig, kCheckpoint, kCapacity, kIo. An MTP module that the config promises
+/// order and refuses NaN, infinity and bad codes. Throws kConfig, kCheckpoint, kCapacity, kIo. An MTP module that the config promises
 /// and the checkpoint lacks altogether is left out (conversions drop it).
 Model load_model(const std::string& folder, ThreadPool& pool, const LoadProgress& progress = nullptr);
 
 /// The steps of load_model before the numbers are looked at: names, shapes, types. For verify and inspect.
 Model bind_model(const std::string& folder);
 
-/// Throws kCheckpoint for the first number of the tensor that is NaN or infinite, with its index.
-void check_finite(const io::TensorEntry& tensor, const std::string& file, ThreadPool& pool);
+/// Throws kCheckpoint for the first number of the tensor that no model has, with its index: NaN and infinity, the I8 code
+/// -128, a group of INT4 whose products do not fit 8 bits.
+void check_numbers(const io::TensorEntry& tensor, const std::string& file, ThreadPool& pool);
 
 }  // namespace hadal::model

@@ -38,16 +38,27 @@ ModelSize count_params(const ModelConfig& config) {
   return size;
 }
 
-std::vector<FormatBytes> largest_first(const std::map<DType, int64_t>& bytes) {
+std::vector<FormatBytes> largest_first(const std::map<std::string, int64_t>& bytes) {
   std::vector<FormatBytes> list;
   list.reserve(bytes.size());
-  for (const auto& [dtype, count] : bytes) list.push_back({dtype, count});
+  for (const auto& [format, count] : bytes) list.push_back({format, count});
   std::ranges::stable_sort(list, std::greater<>(), &FormatBytes::bytes);
   return list;
 }
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
+}
+
+// Bytes of a quantised map's scales and group codes.
+void add_scales(const QuantizationConfig& q, const ParamSpec& spec, Format format,
+                std::map<std::string, int64_t>& bytes) {
+  const int64_t rows = spec.shape[0], cols = spec.shape[1], scale = io::size_of(DType::kF32);
+  if (format == Format::kF8E4M3) {
+    bytes["F32"] += ceil_div(rows, q.block_rows) * ceil_div(cols, q.block_cols) * scale;
+  }
+  if (format == Format::kI8 || format == Format::kI4) bytes["F32"] += rows * scale;
+  if (format == Format::kI4) bytes["U8"] += rows * ceil_div(cols, q.group_size);
 }
 
 }  // namespace
@@ -58,19 +69,30 @@ int64_t ModelSize::total_bytes() const {
   return total;
 }
 
+double ModelSize::bits_per_param() const {
+  return 8.0 * static_cast<double>(total_bytes()) / static_cast<double>(total_params + mtp_params);
+}
+
+Format stored_format(const QuantizationConfig& quantization, const ParamSpec& spec) {
+  const Format format = quantization.format;
+  if (spec.kind == ParamKind::kLinear) {
+    // Absorbed attention multiplies by kv_b_proj from both sides: a factor for a row serves both, a group's only one.
+    const bool both_sides = spec.name.ends_with(".kv_b_proj.weight");
+    return format == Format::kI4 && both_sides ? Format::kI8 : format;
+  }
+  const bool is_head = spec.kind == ParamKind::kHead && !spec.name.ends_with(".eh_proj.weight");
+  return is_head && format != Format::kF8E4M3 ? Format::kI8 : Format::kBF16;
+}
+
 ModelSize implied_size(const ModelConfig& config) {
   ModelSize size = count_params(config);
-  std::map<DType, int64_t> bytes;
+  std::map<std::string, int64_t> bytes;
   for_each_param(config, [&](const ParamSpec& spec) {
     if (spec.duplicate) return;
-    const bool fp8 = config.quantization && spec.kind == ParamKind::kLinear;
-    const DType dtype = fp8 ? DType::kF8E4M3 : DType::kBF16;
-    bytes[dtype] += count_of(spec) * io::size_of(dtype);
-    if (fp8) {
-      bytes[DType::kF32] += ceil_div(spec.shape[0], config.quantization->block_rows) *
-                            ceil_div(spec.shape[1], config.quantization->block_cols) *
-                            io::size_of(DType::kF32);
-    }
+    const Format format = config.quantization ? stored_format(*config.quantization, spec) : Format::kBF16;
+    const int64_t cols = spec.shape.back();
+    bytes[std::string(to_string(format))] += count_of(spec) / cols * bytes_per_row(format, cols);
+    if (config.quantization) add_scales(*config.quantization, spec, format, bytes);
   });
   size.bytes_by_format = largest_first(bytes);
   return size;
@@ -78,9 +100,11 @@ ModelSize implied_size(const ModelConfig& config) {
 
 ModelSize checkpoint_size(const ModelConfig& config, const io::Checkpoint& checkpoint) {
   ModelSize size = count_params(config);
-  std::map<DType, int64_t> bytes;
+  std::map<std::string, int64_t> bytes;
   for (const io::TensorEntry* tensor : checkpoint.tensors()) {
-    bytes[tensor->dtype] += static_cast<int64_t>(tensor->data.size());
+    const bool is_int4 = tensor->dtype == DType::kU8 && tensor->name.ends_with(".weight");
+    const std::string_view format = is_int4 ? to_string(Format::kI4) : io::to_string(tensor->dtype);
+    bytes[std::string(format)] += static_cast<int64_t>(tensor->data.size());
   }
   size.bytes_by_format = largest_first(bytes);
   return size;

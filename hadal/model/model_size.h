@@ -1,16 +1,18 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "hadal/io/checkpoint.h"
 #include "hadal/model/config.h"
+#include "hadal/model/param_spec.h"
 
 namespace hadal::model {
 
 /// Bytes that the weights take in one number format.
 struct FormatBytes {
-  io::DType dtype = io::DType::kF32;
+  std::string format;  // as safetensors spells the dtype; "I4" for weights with two codes in a byte
   int64_t bytes = 0;
 };
 
@@ -25,10 +27,14 @@ struct ModelSize {
   int64_t kv_bytes_per_token = 0;            // of the main model's cache in BF16
 
   int64_t total_bytes() const;
+  double bits_per_param() const;  // of all bytes, scales included
 };
 
-/// What the config alone implies, with weights in the format of the releases: FP8 maps and their F32 scales where there
-/// is a quantization_config, else BF16.
+/// The format in which a tensor is stored where the config has this quantization_config: FP8 as in the releases, or as
+/// `hadal quantize` chooses when it is told nothing else. BF16 for what is not quantised.
+Format stored_format(const QuantizationConfig& quantization, const ParamSpec& spec);
+
+/// What the config alone implies: stored_format where there is a quantization_config, else BF16.
 ModelSize implied_size(const ModelConfig& config);
 
 /// Counts as above, bytes as they are in the files.

@@ -11,8 +11,9 @@ namespace hadal::model {
 
 /// What a tensor is, as far as reading it goes.
 enum class ParamKind : uint8_t {
-  kLinear,  // a map that may be FP8 with block scales (<name>_scale_inv)
-  kPlain,   // a map or table that never is: embeddings, heads, the router, eh_proj
+  kLinear,  // a map that may be quantised: FP8 as released, or one of hadal's own formats (<name>_scale...)
+  kHead,    // a map that no release has in FP8, but hadal's own formats may hold: heads, eh_proj
+  kPlain,   // a map or table that is never quantised: embeddings, the router
   kVector,  // norms and the correction bias: read as FP32
 };
 

@@ -20,7 +20,7 @@ class ParamWalk {
     layer_ = -1;
     vector("model.norm.weight", {c_.hidden_size}, "[hidden_size]", w.norm);
     if (!c_.tie_word_embeddings) {
-      plain("lm_head.weight", {c_.vocab_size, c_.hidden_size}, "[vocab_size, hidden_size]", w.lm_head);
+      head("lm_head.weight", {c_.vocab_size, c_.hidden_size}, "[vocab_size, hidden_size]", w.lm_head);
     }
     for (size_t i = 0; i < w.mtp.size(); ++i) {
       layer_ = c_.num_hidden_layers + static_cast<int64_t>(i);
@@ -38,12 +38,12 @@ class ParamWalk {
     duplicate_ = false;
     vector(in_layer("enorm.weight"), {hidden}, "[hidden_size]", w.enorm);
     vector(in_layer("hnorm.weight"), {hidden}, "[hidden_size]", w.hnorm);
-    plain(in_layer("eh_proj.weight"), {hidden, 2 * hidden}, "[hidden_size, 2 * hidden_size]", w.eh_proj);
+    head(in_layer("eh_proj.weight"), {hidden, 2 * hidden}, "[hidden_size, 2 * hidden_size]", w.eh_proj);
     layer(w.layer, c_.n_routed_experts > 0);
     vector(in_layer("shared_head.norm.weight"), {hidden}, "[hidden_size]", w.shared_head_norm);
     duplicate_ = true;
-    plain(in_layer("shared_head.head.weight"), {c_.vocab_size, hidden}, "[vocab_size, hidden_size]",
-          w.shared_head);
+    head(in_layer("shared_head.head.weight"), {c_.vocab_size, hidden}, "[vocab_size, hidden_size]",
+         w.shared_head);
     duplicate_ = false;
   }
 
@@ -90,9 +90,9 @@ class ParamWalk {
     }
     for (auto* list : {&w.gate_proj, &w.up_proj, &w.down_proj}) list->resize(static_cast<size_t>(experts));
     for (expert_ = 0; expert_ < experts; ++expert_) {
-      MlpWeights expert;
-      mlp(fmt::format("mlp.experts.{}.", expert_), c_.moe_intermediate_size, "moe_intermediate_size", expert);
       const auto e = static_cast<size_t>(expert_);
+      MlpWeights expert{w.gate_proj[e], w.up_proj[e], w.down_proj[e]};
+      mlp(fmt::format("mlp.experts.{}.", expert_), c_.moe_intermediate_size, "moe_intermediate_size", expert);
       w.gate_proj[e] = expert.gate_proj;
       w.up_proj[e] = expert.up_proj;
       w.down_proj[e] = expert.down_proj;
@@ -127,6 +127,9 @@ class ParamWalk {
   }
   void plain(const std::string& name, std::vector<int64_t> shape, const std::string& formula, Weight& place) {
     visit_(spec(name, std::move(shape), formula, ParamKind::kPlain), &place, nullptr);
+  }
+  void head(const std::string& name, std::vector<int64_t> shape, const std::string& formula, Weight& place) {
+    visit_(spec(name, std::move(shape), formula, ParamKind::kHead), &place, nullptr);
   }
   void vector(const std::string& name, std::vector<int64_t> shape, const std::string& formula,
               VectorParam& place) {

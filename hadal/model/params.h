@@ -61,7 +61,7 @@ struct Weights {
 };
 
 /// for_each_param with the place each tensor belongs to: exactly one of `map` and `vector` is set. Sizes the vectors in
-/// `weights` first.
+/// `weights` first; what they hold already stays and can be read by the visitor.
 using ParamVisitor = std::function<void(const ParamSpec& spec, Weight* map, VectorParam* vector)>;
 void for_each_param(const ModelConfig& config, Weights& weights, const ParamVisitor& visit);
 
