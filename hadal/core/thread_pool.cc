@@ -10,51 +10,84 @@
 
 namespace hadal {
 
+namespace {
+
+// Looks this often before it sleeps: some 20 microseconds, longer than what lies between two loops of a forward pass.
+constexpr int kLooks = 2000;
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Returns the first value of `state` for which done(value); sleeps when it takes long.
+template <class Done>
+uint32_t wait_until(const std::atomic<uint32_t>& state, const Done& done) {
+  while (true) {
+    uint32_t value = 0;
+    for (int look = 0; look < kLooks; ++look) {
+      value = state.load(std::memory_order_acquire);
+      if (done(value)) return value;
+      pause();
+    }
+    state.wait(value, std::memory_order_acquire);
+  }
+}
+
+}  // namespace
+
 ThreadPool::ThreadPool(int num_threads) {
-  HADAL_CHECK(num_threads >= 1, "a pool of {} threads", num_threads);
+  HADAL_CHECK(num_threads >= 1 && num_threads <= static_cast<int>(kInside), "a pool of {} threads",
+              num_threads);
   threads_.reserve(static_cast<size_t>(num_threads) - 1);
   for (int i = 1; i < num_threads; ++i) threads_.emplace_back([this] { work(); });
 }
 
 ThreadPool::~ThreadPool() {
-  {
-    const std::scoped_lock lock(mutex_);
-    stopping_ = true;
-  }
-  start_.notify_all();
+  stopping_ = true;
+  state_ += kNumber;
+  state_.notify_all();
   for (std::thread& thread : threads_) thread.join();
 }
 
 void ThreadPool::run(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
-  {
-    const std::scoped_lock lock(mutex_);
-    body_ = &body;
-    n_ = n;
-    grain_ = grain;
-    next_ = 0;
-    error_ = nullptr;
-    busy_ = static_cast<int>(threads_.size());
-    ++generation_;
-  }
-  start_.notify_all();
+  body_ = &body;
+  n_ = n;
+  grain_ = grain;
+  next_.store(0, std::memory_order_relaxed);
+  error_ = nullptr;
+  state_.fetch_add(kNumber | kOpen, std::memory_order_release);
+  state_.notify_all();
   take_pieces();
-  std::unique_lock lock(mutex_);
-  done_.wait(lock, [this] { return busy_ == 0; });
+  state_.fetch_and(~kOpen, std::memory_order_acq_rel);
+  wait_until(state_, [](uint32_t value) { return (value & kInside) == 0; });
   body_ = nullptr;
   if (error_) std::rethrow_exception(error_);
 }
 
+// Enters the current loop if it is open and not the one that was seen last.
+bool ThreadPool::join(uint32_t& seen) {
+  const auto is_news = [&](uint32_t value) { return value / kNumber != seen || stopping_; };
+  uint32_t value = wait_until(state_, is_news);
+  while ((value & kOpen) != 0) {
+    if (!state_.compare_exchange_weak(value, value + 1, std::memory_order_acq_rel)) continue;
+    seen = value / kNumber;
+    return true;
+  }
+  seen = value / kNumber;
+  return false;
+}
+
 void ThreadPool::work() {
-  int64_t seen = 0;
-  std::unique_lock lock(mutex_);
-  while (true) {
-    start_.wait(lock, [&] { return stopping_ || generation_ != seen; });
-    if (stopping_) return;
-    seen = generation_;
-    lock.unlock();
+  uint32_t seen = 0;
+  while (!stopping_) {
+    if (!join(seen)) continue;
     take_pieces();
-    lock.lock();
-    if (--busy_ == 0) done_.notify_one();
+    const uint32_t before = state_.fetch_sub(1, std::memory_order_acq_rel);
+    if ((before & (kInside | kOpen)) == 1) state_.notify_all();
   }
 }
 
@@ -65,7 +98,7 @@ void ThreadPool::take_pieces() {
     try {
       (*body_)(begin, std::min(begin + grain_, n_));
     } catch (...) {
-      const std::scoped_lock lock(mutex_);
+      const std::scoped_lock lock(error_mutex_);
       if (!error_) error_ = std::current_exception();
       next_ = n_;  // the rest of the loop is pointless
     }

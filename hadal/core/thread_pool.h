@@ -1,7 +1,6 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -31,18 +30,22 @@ class ThreadPool {
  private:
   void work();
   void take_pieces();
+  bool join(uint32_t& seen);
 
   std::vector<std::thread> threads_;
-  std::mutex mutex_;
-  std::condition_variable start_, done_;
-  int64_t generation_ = 0;  // counts loops; a thread that sees a new value joins in
-  int busy_ = 0;            // threads still inside the current loop
-  bool stopping_ = false;
 
-  // The current loop. Written under the mutex before `generation_` changes.
+  // What the threads watch: how many are inside the current loop, whether it still takes threads in, and the loop's
+  // number, one word so that all three change together. A thread that wakes up late finds the loop closed and stays out:
+  // nobody waits for it.
+  static constexpr uint32_t kInside = 0x3ff, kOpen = 0x400, kNumber = 0x800;
+  std::atomic<uint32_t> state_{0};
+  std::atomic<bool> stopping_{false};
+
+  // The current loop. Written before it is opened.
   const std::function<void(int64_t, int64_t)>* body_ = nullptr;
   int64_t n_ = 0, grain_ = 1;
-  std::atomic<int64_t> next_{0};
+  alignas(64) std::atomic<int64_t> next_{0};
+  std::mutex error_mutex_;
   std::exception_ptr error_;
 };
 
