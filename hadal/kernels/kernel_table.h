@@ -53,6 +53,23 @@ struct GemmTransposedArgs {
   int64_t m = 0, rows = 0, cols = 0;
 };
 
+/// Attention of up to 16 lanes (queries) against one chunk, as AttendArgs, on BF16 numbers in a matrix unit's layouts.
+struct TileAttendArgs {
+  const std::byte* q = nullptr;  // the lanes' queries, packed by Product bf16[kBF16]
+  int64_t lanes = 0;
+  const std::byte* const* key_tiles = nullptr;  // where each 16 keys begin; all 16 rows may be read
+  int64_t ldk = 0;                              // bytes between keys
+  const std::byte* value_pairs =
+      nullptr;  // values 2 j and 2 j + 1 interleaved by pair_rows, zeros to whole 32 keys
+  int64_t key_dim = 0, value_dim = 0;  // multiples of 32 and of 16
+  const int64_t* visible = nullptr;    // [lanes]
+  float scale = 1.0F;
+  float* max = nullptr;  // [lanes]
+  float* sum = nullptr;  // [lanes]
+  float* out = nullptr;  // [lanes, value_dim]
+  int64_t ldo = 0;
+};
+
 /// Rows of activations that are packed together, by one call of Product::pack.
 inline constexpr int64_t kPanelRows = 16;
 
@@ -144,6 +161,9 @@ struct KernelTable {
   void (*pack_bf16)(const float* x, int64_t k, int64_t block, float* packed) noexcept;
   void (*pack_f8)(const float* x, int64_t k, int64_t block, bool ue8m0, float* packed, float* scale) noexcept;
 
+  /// n floats as BF16 codes, rounded to nearest even.
+  void (*store_bf16)(const float* x, int64_t n, std::byte* out) noexcept;
+
   /// n weights of a row as floats, exactly; block scales not applied. Indexed by Format.
   /// kI4 has no expand: its numbers need their groups.
   void (*expand[kNumFormats])(const std::byte* w, int64_t n, float* out) noexcept;
@@ -154,6 +174,12 @@ struct KernelTable {
   Product bf16[kNumFormats], i8[kNumFormats];
 
   void (*attend)(const AttendArgs& args) noexcept;
+
+  /// Null where the row has no matrix unit.
+  void (*attend_tiles)(const TileAttendArgs& args) noexcept;
+  /// out[2 d] = a[d], out[2 d + 1] = b[d] for d < n, as BF16; b may be null: zeros. n is a multiple of 16.
+  void (*pair_rows)(const std::byte* a, const std::byte* b, int64_t n, std::byte* out) noexcept;
+  void (*pair_floats)(const float* a, const float* b, int64_t n, std::byte* out) noexcept;
 };
 
 /// The rows that this machine can run, best last. The first is "ref": plain C++, the definition of every kernel.
