@@ -21,7 +21,7 @@ OPTIONS = {
     "logits": RUN | {"--ids", "--out", "--mtp", "--hidden-states", "--chunk", "--decode"},
     "inspect": {"--model", "--json"},
     "verify": {"--model", "--threads", "--manifest", "--json"},
-    "quantize": {"--format", "--group", "--keep", "--shard-size", "--threads"},
+    "quantize": {"--format", "--group", "--keep", "--shard-size", "--report", "--threads"},
 }
 
 
