@@ -87,6 +87,23 @@ class Quantize(CliTest):
             if entry["dtype"] == "U8" and name.endswith(".weight"):
                 self.assertEqual(entry["data_offsets"][0] % 64, 0, name)
 
+    def test_report(self) -> None:
+        out = self.folder / "out"
+        text = self.write("text", "Once upon a time there was a little dog. He liked to run and play in the park.\n" * 3)
+        flags = ("quantize", TINY_CHAT, out, "--format", "fp8", "--report", text)
+        report = json.loads(self.ok(*flags).out)
+        self.assertEqual(set(report), {"tokens", "kl", "top1_agreement", "perplexity"})
+        ids = self.ok("tokenize", stdin=json.dumps({"text": text.read_text()})).json_lines()[0]["ids"]
+        self.assertEqual(report["tokens"], len(ids) + 1)  # and BOS
+        self.assertTrue(0 < report["kl"] < 0.1 and 0.8 < report["top1_agreement"] <= 1, report)
+        self.assertLess(abs(report["perplexity"]["in"] / report["perplexity"]["out"] - 1), 0.2)
+        self.assertEqual(json.loads(self.ok(*flags).out), report)  # of a folder that is done
+        self.failure(*flags[:-1], self.folder / "absent", says=["absent"])
+        self.assertIn("two tokens or more", self.run_failing(*flags[:-1], self.write("empty", "")).err)
+        other = self.folder / "other"
+        self.failure("quantize", TINY_CHAT, other, *flags[3:-1], self.folder / "absent", says=["absent"])
+        self.assertFalse(other.exists(), "a text that is absent is noticed first")
+
     def test_wrong_command_lines(self) -> None:
         out = self.folder / "out"
         for flags, says in (
