@@ -151,6 +151,14 @@ TEST_F(QuantizedModel, ConfigThatDoesNotSayHow) {
   EXPECT_TRUE(contains(error_of(ErrorKind::kCheckpoint, [&] { load(); }), "_group"));
 }
 
+TEST_F(QuantizedModel, IntegersAreNotReadAsFp8) {
+  edit_config(
+      folder_,
+      R"({"quant_method": "fp8", "weight_block_size": [128, 128], "format": null, "group_size": null})");
+  EXPECT_TRUE(contains(error_of(ErrorKind::kConfig, [&] { load(); }),
+                       {"quantization_config", "expected  quant_method \"hadal\"", "quant_method \"fp8\""}));
+}
+
 TEST_F(QuantizedModel, InspectionKnowsTheFormats) {
   const model::Inspection found = model::inspect(folder_);
   EXPECT_EQ(found.problem, "");
