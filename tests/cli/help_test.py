@@ -3,7 +3,7 @@ import re
 
 from support import ROOT, TINY_CHAT, CliTest
 
-COMMANDS = ("generate", "chat", "tokenize", "render", "logits", "inspect", "verify")
+COMMANDS = ("generate", "chat", "tokenize", "render", "logits", "inspect", "verify", "quantize")
 RUN = {"--model", "--threads", "--dtype", "--activation-format"}
 SAMPLING = {
     *("--max-new-tokens", "--min-new-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--seed", "--stop"),
@@ -21,6 +21,7 @@ OPTIONS = {
     "logits": RUN | {"--ids", "--out", "--mtp", "--hidden-states", "--chunk", "--decode"},
     "inspect": {"--model", "--json"},
     "verify": {"--model", "--threads", "--manifest", "--json"},
+    "quantize": {"--format", "--group", "--keep", "--shard-size", "--report", "--threads"},
 }
 
 
