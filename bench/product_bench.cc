@@ -47,7 +47,7 @@ void product(benchmark::State& state, const Product& product, Format format, Sha
   const std::vector<float> scales(static_cast<size_t>(shape.n * 64), 0.01F);
   const std::vector<uint8_t> groups(static_cast<size_t>(shape.n * (k / 64)), uint8_t{0x8c});
   Arena scratch;  // aligned as it is in a forward pass
-  std::byte* const packed = scratch.vec<std::byte>(m * product.row_bytes(k)).data;
+  std::byte* const packed = scratch.vec<std::byte>(packed_rows(m) * product.row_bytes(k)).data;
   std::vector<float> a_scale(static_cast<size_t>(m)), out(static_cast<size_t>(m * shape.n));
   std::vector<int32_t> a_sum(static_cast<size_t>(m));
   for (int64_t i = 0; i < m; i += kPanelRows) {

@@ -46,7 +46,7 @@ void configure(int64_t rows, int64_t bytes, int64_t a_rows) {
 
 // Scores of four times 16 keys.
 void score_four(const TileAttendArgs& args, int64_t tile, float (*scores)[16]) {
-  const int64_t width = 4 * args.lanes, steps = args.key_dim / 32;
+  const int64_t width = 4 * packed_rows(args.lanes), steps = args.key_dim / 32;
   const std::byte* const* k = args.key_tiles + tile;
   tile_zero<0>();
   tile_zero<1>();
@@ -70,7 +70,7 @@ void score_four(const TileAttendArgs& args, int64_t tile, float (*scores)[16]) {
 }
 
 void score_one(const TileAttendArgs& args, int64_t tile, float (*scores)[16]) {
-  const int64_t width = 4 * args.lanes, steps = args.key_dim / 32;
+  const int64_t width = 4 * packed_rows(args.lanes), steps = args.key_dim / 32;
   tile_zero<0>();
   for (int64_t s = 0; s < steps; ++s) {
     tile_load<6>(args.q + s * 16 * width, width);
@@ -179,7 +179,7 @@ void attend_tiles(const TileAttendArgs& args) noexcept {
   const int64_t keys = *std::max_element(args.visible, args.visible + args.lanes);
   if (keys == 0) return;
   const int64_t tiles = (keys + 15) / 16, steps = (keys + 31) / 32;
-  configure(16, 4 * args.lanes, 16);
+  configure(16, 4 * packed_rows(args.lanes), 16);
   int64_t tile = 0;
   for (; tile + 4 <= tiles; tile += 4) score_four(args, tile, work.scores);
   for (; tile < tiles; ++tile) score_one(args, tile, work.scores);

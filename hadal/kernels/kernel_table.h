@@ -1,5 +1,6 @@
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -73,6 +74,13 @@ struct TileAttendArgs {
 /// Rows of activations that are packed together, by one call of Product::pack.
 inline constexpr int64_t kPanelRows = 16;
 
+/// Rows that m rows take when they are packed for a Product: the last panel has room for 1, 2, 4, 8 or 16, so that its
+/// lines do not straddle those of the cache.
+inline int64_t packed_rows(int64_t m) {
+  const int64_t rest = m % kPanelRows;
+  return m - rest + (rest == 0 ? 0 : static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(rest))));
+}
+
 /// One panel: rows[0 .. m) of x (or its first m, if rows is null), as the same Product's gemm reads them.
 struct PackArgs {
   const float* x = nullptr;
@@ -110,7 +118,7 @@ inline constexpr int64_t kMaxScaleBlock = 2048;
 ///   c = (sum over scale blocks b, ascending, of float(integer dot_b) * w_scale_b) * s
 /// which is the same bits in every row of the table.
 struct Product {
-  int64_t (*row_bytes)(int64_t k) noexcept = nullptr;  // of a packed row
+  int64_t (*row_bytes)(int64_t k) noexcept = nullptr;  // of a packed row; m rows take packed_rows(m) of them
   void (*pack)(const PackArgs& args) noexcept = nullptr;
   void (*gemm)(const ProductArgs& args) noexcept = nullptr;
   explicit operator bool() const { return gemm != nullptr; }

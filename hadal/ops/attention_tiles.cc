@@ -113,7 +113,7 @@ void attend_piece(const LayerCache& cache, const Piece& piece, int64_t page_size
 std::vector<Piece> cut_sequence(Context& ctx, const SequenceRows& seq, Cube<const float> q, int64_t rank) {
   const int64_t lanes = seq.count * q.shape[1], width = q.shape[2],
                 lane_bytes = query_product().row_bytes(width);
-  std::byte* packed = ctx.scratch.vec<std::byte>(lanes * lane_bytes).data;
+  std::byte* packed = ctx.scratch.vec<std::byte>(kernels::packed_rows(lanes) * lane_bytes).data;
   for (int64_t lane = 0; lane < lanes; lane += kPanelRows) {
     pack_lanes(q[seq.first_row].data + lane * width, width, std::min(kPanelRows, lanes - lane), width,
                packed + lane * lane_bytes);
