@@ -1,6 +1,6 @@
 #pragma once
 
-// Helpers of the rows for AVX-512 and AMX. Included by their .cc files only, between avx512_begin.h and target_end.h.
+// Helpers of the rows for AVX-512 and AMX. Included by their .cc files only, between avx512_begin.inc and target_end.inc.
 
 #include <cstddef>
 #include <cstdint>
@@ -10,7 +10,7 @@
 #include "hadal/kernels/i4_table.h"
 
 // clang-format off: after everything that other files share
-#include "hadal/kernels/avx512_begin.h"
+#include "hadal/kernels/avx512_begin.inc"
 // clang-format on
 
 namespace hadal::kernels {
@@ -90,4 +90,4 @@ inline __m512i i4_bytes(const std::byte* codes, const I4Table& table, uint8_t lo
 
 }  // namespace hadal::kernels
 
-#include "hadal/kernels/target_end.h"
+#include "hadal/kernels/target_end.inc"
