@@ -1,6 +1,8 @@
 #include "hadal/ops/mlp.h"
 
 #include <algorithm>
+#include <functional>
+#include <vector>
 
 #include "hadal/kernels/kernel_table.h"
 #include "hadal/ops/packed.h"
@@ -81,13 +83,14 @@ void gate_and_up(const Running& r, int64_t strip) {
   }
 }
 
-}  // namespace
+void down(const Running& r, int64_t strip) {
+  const Weight& w = *r.task->down;
+  const int64_t begin = strip * kStripRows;
+  r.hidden_packed.multiply(w, begin, std::min(begin + kStripRows, w.out_features), r.task->y);
+}
 
-void grouped_mlp(Context& ctx, Mat<const float> x, std::span<const MlpTask> tasks) {
-  if (tasks.empty()) return;
-  const auto frame = ctx.scratch.frame();
-  const auto running = ctx.scratch.vec<Running>(static_cast<int64_t>(tasks.size()));
-  const Totals totals = prepare(ctx, x, tasks, running);
+// All tasks piece by piece, every thread at every task: for few rows, where the reading of the weights is the work.
+void run_by_pieces(Context& ctx, Mat<const float> x, Vec<Running> running, const Totals& totals) {
   parallel_for(ctx.pool, totals.panels, 1, [&](int64_t begin, int64_t end) {
     for_pieces(running, &Running::first_panel, begin, end, [&](const Running& r, int64_t panel) {
       r.in.pack_panel(ctx, x, r.task->rows.data(), *r.task->gate, panel);
@@ -102,12 +105,50 @@ void grouped_mlp(Context& ctx, Mat<const float> x, std::span<const MlpTask> task
     });
   });
   parallel_for(ctx.pool, totals.out_strips, 1, [&](int64_t begin, int64_t end) {
-    for_pieces(running, &Running::first_out_strip, begin, end, [&](const Running& r, int64_t strip) {
-      const Weight& down = *r.task->down;
-      const int64_t first = strip * kStripRows;
-      r.hidden_packed.multiply(down, first, std::min(first + kStripRows, down.out_features), r.task->y);
-    });
+    for_pieces(running, &Running::first_out_strip, begin, end, down);
   });
+}
+
+// A task from beginning to end on one thread, whose cache keeps all that lies between.
+void run_whole(const Context& ctx, Mat<const float> x, const Running& r) {
+  for (int64_t p = 0; p < r.in.num_panels(); ++p)
+    r.in.pack_panel(ctx, x, r.task->rows.data(), *r.task->gate, p);
+  for (int64_t s = 0; s < strips_of(r.task->gate->out_features); ++s) gate_and_up(r, s);
+  for (int64_t p = 0; p < r.in.num_panels(); ++p)
+    r.hidden_packed.pack_panel(ctx, r.hidden, nullptr, *r.task->down, p);
+  for (int64_t s = 0; s < strips_of(r.task->down->out_features); ++s) down(r, s);
+}
+
+// Tasks that fit one thread's cache and are many enough to keep all threads busy: a prompt's experts.
+bool runs_whole(const MlpTask& task, size_t num_tasks, int num_threads) {
+  constexpr size_t kFew = 8,
+                   kMany = 160;  // rows; 160 rows of V2-Lite's hidden layer and its two inputs are 2 MB
+  return task.rows.size() >= kFew && task.rows.size() <= kMany &&
+         num_tasks >= 4 * static_cast<size_t>(num_threads);
+}
+
+}  // namespace
+
+void grouped_mlp(Context& ctx, Mat<const float> x, std::span<const MlpTask> tasks) {
+  std::vector<MlpTask> whole, pieces;
+  for (const MlpTask& task : tasks)
+    (runs_whole(task, tasks.size(), ctx.pool.num_threads()) ? whole : pieces).push_back(task);
+  // The largest first, so that no thread begins one when the others are done.
+  std::ranges::stable_sort(whole, std::greater{}, [](const MlpTask& task) { return task.rows.size(); });
+  for (const bool by_pieces : {true, false}) {
+    const std::vector<MlpTask>& list = by_pieces ? pieces : whole;
+    if (list.empty()) continue;
+    const auto frame = ctx.scratch.frame();
+    const auto running = ctx.scratch.vec<Running>(static_cast<int64_t>(list.size()));
+    const Totals totals = prepare(ctx, x, list, running);
+    if (by_pieces) {
+      run_by_pieces(ctx, x, running, totals);
+    } else {
+      parallel_for(ctx.pool, running.shape[0], 1, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) run_whole(ctx, x, running[i]);
+      });
+    }
+  }
 }
 
 }  // namespace hadal::ops
