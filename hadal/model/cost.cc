@@ -72,7 +72,12 @@ double weight_bytes(const ModelConfig& config, const Weights& weights) {
   double bytes = work_of({&weights.embed_tokens}).bytes;
   if (!config.tie_word_embeddings) bytes += work_of({&weights.lm_head}).bytes;
   for (const LayerWeights& layer : weights.layers) bytes += layer_bytes(layer);
-  for (const MtpWeights& mtp : weights.mtp) bytes += layer_bytes(mtp.layer) + work_of({&mtp.eh_proj}).bytes;
+  for (const MtpWeights& mtp : weights.mtp) {
+    bytes += layer_bytes(mtp.layer) + work_of({&mtp.eh_proj}).bytes;
+    // A checkpoint may hold copies; a module without its own shares the main model's.
+    if (mtp.embed_tokens.data != weights.embed_tokens.data) bytes += work_of({&mtp.embed_tokens}).bytes;
+    if (mtp.shared_head.data != weights.lm_head.data) bytes += work_of({&mtp.shared_head}).bytes;
+  }
   return bytes;
 }
 

@@ -27,7 +27,7 @@ Work total(const StepWork& step);
 /// arithmetic, whichever is longer. Seconds.
 double least_seconds(const StepWork& step, const MachineLimits& limits);
 
-/// All maps with their scales, MTP modules included but for their copies of embedding and head.
+/// All maps with their scales, MTP modules and what copies they have of embedding and head included.
 double weight_bytes(const ModelConfig& config, const Weights& weights);
 
 /// Counts the work of a model's forward passes from its shapes and the formats of its weights; their numbers are not looked
