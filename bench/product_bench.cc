@@ -10,6 +10,7 @@
 #include <benchmark/benchmark.h>
 #include <sys/mman.h>
 
+#include "hadal/core/arena.h"
 #include "hadal/kernels/kernel_table.h"
 
 namespace hadal::kernels {
@@ -45,7 +46,8 @@ void product(benchmark::State& state, const Product& product, Format format, Sha
   const std::vector<float> x(static_cast<size_t>(m * k), 0.5F);
   const std::vector<float> scales(static_cast<size_t>(shape.n * 64), 0.01F);
   const std::vector<uint8_t> groups(static_cast<size_t>(shape.n * (k / 64)), uint8_t{0x8c});
-  std::vector<std::byte> packed(static_cast<size_t>(m * product.row_bytes(k)));
+  Arena scratch;  // aligned as it is in a forward pass
+  std::byte* const packed = scratch.vec<std::byte>(packed_rows(m) * product.row_bytes(k)).data;
   std::vector<float> a_scale(static_cast<size_t>(m)), out(static_cast<size_t>(m * shape.n));
   std::vector<int32_t> a_sum(static_cast<size_t>(m));
   for (int64_t i = 0; i < m; i += kPanelRows) {
@@ -55,7 +57,7 @@ void product(benchmark::State& state, const Product& product, Format format, Sha
                   .total_m = m,
                   .k = k,
                   .format = format,
-                  .packed = packed.data() + i * product.row_bytes(k),
+                  .packed = packed + i * product.row_bytes(k),
                   .scale = a_scale.data() + i,
                   .sum = a_sum.data() + i});
   }
@@ -73,7 +75,7 @@ void product(benchmark::State& state, const Product& product, Format format, Sha
   int64_t at = 0;
   for (auto _ : state) {
     w.data = pool_bytes() + at++ % matrices * w.bytes();
-    product.gemm({.a = packed.data(),
+    product.gemm({.a = packed,
                   .a_scale = integers ? a_scale.data() : nullptr,
                   .a_sum = integers ? a_sum.data() : nullptr,
                   .w = w,

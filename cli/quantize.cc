@@ -6,17 +6,21 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/fidelity.h"
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include "hadal/core/error.h"
+#include "hadal/core/json.h"
 #include "hadal/core/memory.h"
 
 namespace hadal::cli {
 namespace {
 
+constexpr int64_t kMaxTextBytes = int64_t{64} << 20;
+
 struct Options {
-  std::string in, out, format;
+  std::string in, out, format, report;
   int64_t shard_mb = 4000;
   int threads = 0;
   convert::QuantizeOptions quantize;
@@ -47,8 +51,12 @@ void quantize(Options& options) {
   options.quantize.format = format_of(options.format);
   options.quantize.shard_bytes = options.shard_mb * 1'000'000;
   ThreadPool pool(options.threads > 0 ? options.threads : usable_cpus());
-  print_summary(options, convert::quantize(model_folder(options.in), options.out, options.quantize, pool,
-                                           show_progress("quantising")));
+  const std::string in = model_folder(options.in);
+  std::string text;  // read first: it would be a pity to find it absent in the end
+  if (!options.report.empty()) text = read_text_file(options.report, kMaxTextBytes, ErrorKind::kRequest);
+  print_summary(options,
+                convert::quantize(in, options.out, options.quantize, pool, show_progress("quantising")));
+  if (!options.report.empty()) write_stdout(to_json(compare_models(in, options.out, text, pool)));
 }
 
 }  // namespace
@@ -70,6 +78,8 @@ void add_quantize(CLI::App& app) {
   cmd->add_option("--shard-size", options->shard_mb, "MB of weights in one file")
       ->check(number_from(1, 1'000'000))
       ->capture_default_str();
+  cmd->add_option("--report", options->report,
+                  "Text file: then both models read it, and how they differ is printed as JSON");
   cmd->add_option("-t,--threads", options->threads, "Threads")->check(number_from(1, 4096));
   cmd->footer(kFooter);
   cmd->callback([options, group] {

@@ -49,7 +49,12 @@ void check_promises(const ModelConfig& c) {
   promise(is_in(c.bos_token_id.value_or(0), 0, c.vocab_size - 1), "bos_token_id");
   for (const int64_t id : c.eos_token_ids) promise(is_in(id, 0, c.vocab_size - 1), "eos_token_id");
   if (c.rope_scaling) promise(c.rope_scaling->factor >= 1.0 && c.rope_scaling->beta_slow > 0.0, "YaRN");
-  if (c.quantization) promise(c.quantization->block_rows > 0 && c.quantization->block_cols > 0, "blocks");
+  if (c.quantization) {
+    promise(c.quantization->block_rows > 0 && c.quantization->block_cols > 0, "blocks");
+    const int64_t group = c.quantization->group_size;
+    const bool in_groups = c.quantization->format == hadal::Format::kI4;
+    promise(in_groups ? group == 32 || group == 64 || group == 128 : group == 0, "group_size");
+  }
   if (c.n_routed_experts == 0) return;
   promise(c.n_routed_experts * (c.num_hidden_layers + c.num_nextn_predict_layers) <= 1 << 16, "experts");
   promise(c.n_routed_experts % c.n_group == 0 && is_in(c.topk_group, 1, c.n_group), "groups");
@@ -88,6 +93,10 @@ std::vector<std::string> read_configs() {
   seeds.emplace_back(
       R"({"_from_model_config": true, "bos_token_id": 0, "eos_token_id": [1, 2], "do_sample": true,
       "temperature": 0.6, "top_p": 0.95, "top_k": 50, "repetition_penalty": 1.05, "transformers_version": "4.39.3"})");
+  json quantised = json::parse(seeds.front());
+  quantised["quantization_config"] = json::parse(
+      R"({"quant_method": "hadal", "format": "int4", "group_size": 64, "weight_block_size": [128, 128]})");
+  seeds.push_back(quantised.dump());
   return seeds;
 }
 
@@ -146,6 +155,9 @@ int main(int argc, char** argv) {
                                                 "\"topk_method\": \"greedy\",",
                                                 "\"gready\"",
                                                 "\"scale_fmt\": \"ue8m0\",",
+                                                "\"quant_method\": \"hadal\",",
+                                                "\"format\": \"int8\"",
+                                                "\"group_size\": 32",
                                                 "\"model_type\": \"deepseek_v2\",",
                                                 "\"softmax\"",
                                                 "\"sigmoid\"",

@@ -216,7 +216,7 @@ QuantizeSummary quantize(const std::string& in, const std::string& out, const Qu
   const fs::path folder = out;
   prepare_folder(in, folder, make_record(source, options));
   check_disk(plan, folder);
-  const QuantizeSummary summary = Run(source, plan, pool, progress).write_all(folder);
+  QuantizeSummary summary = Run(source, plan, pool, progress).write_all(folder);
   write_text(folder / kIndex, make_index(plan));
   for (const char* name : kOtherFiles) {
     if (!fs::exists(fs::path(in) / name)) continue;

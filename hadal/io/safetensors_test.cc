@@ -338,6 +338,52 @@ TEST(WriteSafetensors, RefusesTensorsThatItCouldNotReadBack) {
   EXPECT_FALSE(std::filesystem::exists(path));
 }
 
+TEST(SafetensorsWriter, TensorsInAnyOrderAtAlignedPlaces) {
+  const TempFolder folder;
+  const std::string path = folder.path("x.safetensors"), large(128, 'l'), odd = "odd";
+  SafetensorsWriter writer(path, {{"large", DType::kU8, {2, 64}, {}}, {"odd", DType::kU8, {3}, {}}},
+                           {{"note", "??"}});
+  writer.write("odd", bytes_of(odd));
+  EXPECT_FALSE(std::filesystem::exists(path));
+  writer.write("large", bytes_of(large));
+  writer.commit({{"note", "42"}});
+  const SafetensorsFile file(path);
+  ASSERT_EQ(file.tensors().size(), 2U);
+  EXPECT_EQ(file.tensors()[0].shape, (std::vector<int64_t>{2, 64}));
+  EXPECT_EQ((file.tensors()[0].data.data() - file.bytes().data()) % 64, 0);
+  EXPECT_TRUE(std::ranges::equal(file.find("large")->data, bytes_of(large)));
+  EXPECT_TRUE(std::ranges::equal(file.find("odd")->data, bytes_of(odd)));
+  const auto* text = reinterpret_cast<const char*>(file.bytes().data());
+  EXPECT_TRUE(contains(std::string(text, file.bytes().size()), R"("note":"42")"));
+}
+
+TEST(SafetensorsWriter, HoldsItsCallerToThePlan) {
+  const TempFolder folder;
+  {
+    SafetensorsWriter writer(folder.path("x.safetensors"), {{"a", DType::kF32, {1}, {}}}, {{"note", "??"}});
+    EXPECT_TRUE(contains(error_of(ErrorKind::kInternal,
+                                  [&] {
+                                    writer.commit({{"note", "42"}});
+                                  }),
+                         "a was not written"));
+    const std::string data = "12345";
+    EXPECT_TRUE(contains(error_of(ErrorKind::kInternal, [&] { writer.write("a", bytes_of(data)); }),
+                         "tensor a: 5 bytes"));
+    EXPECT_TRUE(
+        contains(error_of(ErrorKind::kInternal, [&] { writer.write("b", bytes_of(data)); }), "tensor b"));
+    writer.write("a", bytes_of(data).first(4));
+    EXPECT_TRUE(contains(error_of(ErrorKind::kInternal, [&] { writer.write("a", bytes_of(data).first(4)); }),
+                         "tensor a"));
+    const std::string longer(100, 'x');
+    EXPECT_TRUE(contains(error_of(ErrorKind::kInternal,
+                                  [&] {
+                                    writer.commit({{"note", longer}});
+                                  }),
+                         "header of"));
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path())) << "no commit, no trace";
+}
+
 TEST(SafetensorsFile, SaysThatAFileIsAbsent) {
   EXPECT_TRUE(contains(error_of(ErrorKind::kIo, [] { SafetensorsFile("/absent/x.safetensors"); }),
                        "/absent/x.safetensors"));

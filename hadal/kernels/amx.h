@@ -14,4 +14,8 @@ void gemm_bf16(const ProductArgs& args) noexcept;
 template <Format format>
 void gemm_i8(const ProductArgs& args) noexcept;
 
+void attend_tiles(const TileAttendArgs& args) noexcept;
+void pair_rows(const std::byte* a, const std::byte* b, int64_t n, std::byte* out) noexcept;
+void pair_floats(const float* a, const float* b, int64_t n, std::byte* out) noexcept;
+
 }  // namespace hadal::kernels::amx

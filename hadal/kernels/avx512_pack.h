@@ -52,7 +52,8 @@ inline float inverse_of(float largest) {
   return largest < 1e-30F ? 0.0F : 127.0F / largest;
 }
 
-/// Writes the lines of up to 16 rows as AMX takes its B operand: dword d of all rows side by side, [dwords][m].
+/// Writes the lines of up to 16 rows as AMX takes its B operand: dword d of all rows side by side, and zeros beside them,
+/// [dwords][packed_rows(m)].
 /// line(row, byte) gives a row's 64 bytes from there.
 template <class Line>
 inline void interleave_rows(int64_t m, int64_t row_bytes, std::byte* out, const Line& line) {
@@ -60,13 +61,14 @@ inline void interleave_rows(int64_t m, int64_t row_bytes, std::byte* out, const 
     for (int64_t b = 0; b < row_bytes; b += kLine) _mm512_storeu_si512(out + b, line(0, b));
     return;
   }
-  const auto mask = static_cast<__mmask16>((1U << m) - 1);
+  const int64_t width = packed_rows(m);
+  const auto mask = static_cast<__mmask16>((1U << width) - 1);
   for (int64_t b = 0; b < row_bytes; b += kLine) {
     __m512i r[16];
     for (int64_t i = 0; i < 16; ++i) r[i] = i < m ? line(i, b) : _mm512_setzero_si512();
     transpose_16(r);
-    std::byte* to = out + b * m;
-    for (int64_t d = 0; d < 16; ++d) _mm512_mask_storeu_epi32(to + d * m * 4, mask, r[d]);
+    std::byte* to = out + b * width;
+    for (int64_t d = 0; d < 16; ++d) _mm512_mask_storeu_epi32(to + d * width * 4, mask, r[d]);
   }
 }
 

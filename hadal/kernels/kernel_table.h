@@ -1,5 +1,6 @@
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -53,8 +54,32 @@ struct GemmTransposedArgs {
   int64_t m = 0, rows = 0, cols = 0;
 };
 
+/// Attention of up to 16 lanes (queries) against one chunk, as AttendArgs, on BF16 numbers in a matrix unit's layouts.
+struct TileAttendArgs {
+  const std::byte* q = nullptr;  // the lanes' queries, packed by Product bf16[kBF16]
+  int64_t lanes = 0;
+  const std::byte* const* key_tiles = nullptr;  // where each 16 keys begin; all 16 rows may be read
+  int64_t ldk = 0;                              // bytes between keys
+  const std::byte* value_pairs =
+      nullptr;  // values 2 j and 2 j + 1 interleaved by pair_rows, zeros to whole 32 keys
+  int64_t key_dim = 0, value_dim = 0;  // multiples of 32 and of 16
+  const int64_t* visible = nullptr;    // [lanes]
+  float scale = 1.0F;
+  float* max = nullptr;  // [lanes]
+  float* sum = nullptr;  // [lanes]
+  float* out = nullptr;  // [lanes, value_dim]
+  int64_t ldo = 0;
+};
+
 /// Rows of activations that are packed together, by one call of Product::pack.
 inline constexpr int64_t kPanelRows = 16;
+
+/// Rows that m rows take when they are packed for a Product: the last panel has room for 1, 2, 4, 8 or 16, so that its
+/// lines do not straddle those of the cache.
+inline int64_t packed_rows(int64_t m) {
+  const int64_t rest = m % kPanelRows;
+  return m - rest + (rest == 0 ? 0 : static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(rest))));
+}
 
 /// One panel: rows[0 .. m) of x (or its first m, if rows is null), as the same Product's gemm reads them.
 struct PackArgs {
@@ -93,7 +118,7 @@ inline constexpr int64_t kMaxScaleBlock = 2048;
 ///   c = (sum over scale blocks b, ascending, of float(integer dot_b) * w_scale_b) * s
 /// which is the same bits in every row of the table.
 struct Product {
-  int64_t (*row_bytes)(int64_t k) noexcept = nullptr;  // of a packed row
+  int64_t (*row_bytes)(int64_t k) noexcept = nullptr;  // of a packed row; m rows take packed_rows(m) of them
   void (*pack)(const PackArgs& args) noexcept = nullptr;
   void (*gemm)(const ProductArgs& args) noexcept = nullptr;
   explicit operator bool() const { return gemm != nullptr; }
@@ -144,6 +169,9 @@ struct KernelTable {
   void (*pack_bf16)(const float* x, int64_t k, int64_t block, float* packed) noexcept;
   void (*pack_f8)(const float* x, int64_t k, int64_t block, bool ue8m0, float* packed, float* scale) noexcept;
 
+  /// n floats as BF16 codes, rounded to nearest even.
+  void (*store_bf16)(const float* x, int64_t n, std::byte* out) noexcept;
+
   /// n weights of a row as floats, exactly; block scales not applied. Indexed by Format.
   /// kI4 has no expand: its numbers need their groups.
   void (*expand[kNumFormats])(const std::byte* w, int64_t n, float* out) noexcept;
@@ -154,6 +182,12 @@ struct KernelTable {
   Product bf16[kNumFormats], i8[kNumFormats];
 
   void (*attend)(const AttendArgs& args) noexcept;
+
+  /// Null where the row has no matrix unit.
+  void (*attend_tiles)(const TileAttendArgs& args) noexcept;
+  /// out[2 d] = a[d], out[2 d + 1] = b[d] for d < n, as BF16; b may be null: zeros. n is a multiple of 16.
+  void (*pair_rows)(const std::byte* a, const std::byte* b, int64_t n, std::byte* out) noexcept;
+  void (*pair_floats)(const float* a, const float* b, int64_t n, std::byte* out) noexcept;
 };
 
 /// The rows that this machine can run, best last. The first is "ref": plain C++, the definition of every kernel.

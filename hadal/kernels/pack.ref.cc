@@ -54,4 +54,11 @@ void pack_f8(const float* x, int64_t k, int64_t block, bool ue8m0, float* packed
   });
 }
 
+void store_bf16(const float* x, int64_t n, std::byte* out) noexcept {
+  for (int64_t i = 0; i < n; ++i) {
+    const bf16 code = to_bf16(x[i]);
+    std::memcpy(out + 2 * i, &code, sizeof code);
+  }
+}
+
 }  // namespace hadal::kernels::ref

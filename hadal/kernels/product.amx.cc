@@ -33,14 +33,16 @@ using ResultTile = float[16][16];
 // The up to 32 rows of activations that two tiles hold.
 struct Pair {
   const std::byte* b[2];
-  int64_t width[2];
+  int64_t rows[2];
+  int64_t width[2];  // rows as they are packed
 };
 
 Pair pair_at(const ProductArgs& args, int64_t row_bytes, int64_t row) {
   Pair pair;
   for (int64_t p = 0; p < 2; ++p) {
     const int64_t first = row + p * kPanelRows;
-    pair.width[p] = std::clamp<int64_t>(args.m - first, 0, kPanelRows);
+    pair.rows[p] = std::clamp<int64_t>(args.m - first, 0, kPanelRows);
+    pair.width[p] = packed_rows(pair.rows[p]);
     pair.b[p] = args.a + first * row_bytes;
   }
   return pair;
@@ -287,12 +289,11 @@ template <bool kInt>
 void write_results(const ProductArgs& args, int64_t first_row, int64_t first_col, int64_t cols,
                    const Pair& pair, const ResultTile* tiles, const float* scale, bool integers) {
   for (int64_t t = 0; t < 4; ++t) {
-    const int64_t p = t / 2, width = pair.width[p], col = t % 2 * 16,
-                  count = std::min<int64_t>(cols - col, 16);
-    if (width == 0 || count <= 0) continue;
+    const int64_t p = t / 2, rows = pair.rows[p], col = t % 2 * 16, count = std::min<int64_t>(cols - col, 16);
+    if (rows == 0 || count <= 0) continue;
     const int64_t row = first_row + p * kPanelRows;
     __m512 a_scale = _mm512_set1_ps(1.0F);
-    if (args.a_scale) a_scale = load_floats(args.a_scale + row, width);
+    if (args.a_scale) a_scale = load_floats(args.a_scale + row, rows);
     __m512i r[16];
     for (int64_t i = 0; i < 16; ++i) {
       __m512 value = _mm512_loadu_ps(tiles[t][i]);
@@ -304,7 +305,7 @@ void write_results(const ProductArgs& args, int64_t first_row, int64_t first_col
     }
     transpose_16(r);
     const auto mask = static_cast<__mmask16>((1U << count) - 1);
-    for (int64_t i = 0; i < width; ++i) {
+    for (int64_t i = 0; i < rows; ++i) {
       _mm512_mask_storeu_ps(args.c + (row + i) * args.ldc + first_col + col, mask, _mm512_castsi512_ps(r[i]));
     }
   }

@@ -71,7 +71,7 @@ class Trial {
   // Rows [row, row + count) of the activations times columns [col, col + cols) of the result.
   void compute(const KernelTable& table, int64_t row, int64_t count, int64_t col, int64_t cols) {
     const Product& product = product_of(table, case_);
-    std::vector<std::byte> packed(static_cast<size_t>(count * product.row_bytes(case_.k)));
+    std::vector<std::byte> packed(static_cast<size_t>(packed_rows(count) * product.row_bytes(case_.k)));
     std::vector<float> scale(static_cast<size_t>(count));
     std::vector<int32_t> sum(static_cast<size_t>(count));
     for (int64_t i = 0; i < count; i += kPanelRows) {

@@ -11,6 +11,7 @@ const KernelTable& ref_table() {
       .pack_f32 = ref::pack_f32,
       .pack_bf16 = ref::pack_bf16,
       .pack_f8 = ref::pack_f8,
+      .store_bf16 = ref::store_bf16,
       .expand = {ref::expand<Format::kF32>, ref::expand<Format::kBF16>, ref::expand<Format::kF16>,
                  ref::expand<Format::kF8E4M3>, ref::expand<Format::kI8>, nullptr},
       .gemm = {ref::gemm<Format::kF32>, ref::gemm<Format::kBF16>, ref::gemm<Format::kF16>,
@@ -26,6 +27,9 @@ const KernelTable& ref_table() {
              {ref::i8_row_bytes, ref::pack_i8, ref::gemm_i8<Format::kI8>},
              {ref::i8_row_bytes, ref::pack_i8, ref::gemm_i8<Format::kI4>}},
       .attend = ref::attend,
+      .attend_tiles = nullptr,
+      .pair_rows = nullptr,
+      .pair_floats = nullptr,
   };
   return table;
 }

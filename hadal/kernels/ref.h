@@ -19,6 +19,8 @@ void pack_f32(const float* x, int64_t k, int64_t block, float* packed) noexcept;
 void pack_bf16(const float* x, int64_t k, int64_t block, float* packed) noexcept;
 void pack_f8(const float* x, int64_t k, int64_t block, bool ue8m0, float* packed, float* scale) noexcept;
 
+void store_bf16(const float* x, int64_t n, std::byte* out) noexcept;
+
 template <Format format>
 void expand(const std::byte* w, int64_t n, float* out) noexcept;
 template <Format format>

@@ -30,6 +30,10 @@ const KernelTable& avx512_table() {
   static const KernelTable table = [] {
     KernelTable t = ref_table();
     t.isa = "avx512";
+    t.store_bf16 = vnni::store_bf16;
+    t.swiglu = vnni::swiglu;
+    t.gemm_transposed[index_of(Format::kBF16)] = vnni::gemm_transposed<Format::kBF16>;
+    t.gemm_transposed[index_of(Format::kI8)] = vnni::gemm_transposed_i8;
     t.i8[index_of(Format::kI8)] = {vnni::i8_row_bytes, vnni::pack_i8, vnni::gemm_i8<Format::kI8>};
     t.i8[index_of(Format::kI4)] = {vnni::i8_row_bytes, vnni::pack_i8, vnni::gemm_i8<Format::kI4>};
     return t;
@@ -41,6 +45,9 @@ const KernelTable& amx_table() {
   static const KernelTable table = [] {
     KernelTable t = avx512_table();
     t.isa = "amx";
+    t.attend_tiles = amx::attend_tiles;
+    t.pair_rows = amx::pair_rows;
+    t.pair_floats = amx::pair_floats;
     t.bf16[index_of(Format::kBF16)] = {amx::bf16_row_bytes, amx::pack_bf16, amx::gemm_bf16<Format::kBF16>};
     t.bf16[index_of(Format::kF8E4M3)] = {amx::bf16_row_bytes, amx::pack_bf16,
                                          amx::gemm_bf16<Format::kF8E4M3>};

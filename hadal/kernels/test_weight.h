@@ -15,6 +15,8 @@ namespace hadal::kernels {
 inline constexpr Format kAllFormats[] = {Format::kF32, Format::kBF16, Format::kF16, Format::kF8E4M3};
 
 inline constexpr Format kIntegerFormats[] = {Format::kI8, Format::kI4};
+inline constexpr Format kFloatAndIntegerFormats[] = {Format::kF32,    Format::kBF16, Format::kF16,
+                                                     Format::kF8E4M3, Format::kI8,   Format::kI4};
 
 /// A random weight as a checkpoint stores it, and what it means: its values in double, scales applied.
 class TestWeight {

@@ -143,12 +143,15 @@ class Binder {
          spec.kind == ParamKind::kHead ? "FP8-" : "", io::to_string(tensor.dtype));
   }
 
+  // FP8 is read by quant_method "fp8", and by "hadal" where some weights were kept; the integers by the latter only.
   const QuantizationConfig& quantization(const TensorEntry& tensor, const char* expected) const {
-    if (model_.config.quantization) return *model_.config.quantization;
+    const auto& found = model_.config.quantization;
+    const bool is_fp8 = tensor.dtype == DType::kF8E4M3;
+    if (found && (is_fp8 || found->format != Format::kF8E4M3)) return *found;
     fail(ErrorKind::kConfig,
-         "{}/config.json\n  key       quantization_config\n  expected  {}, because {} is {}\n"
-         "  found     no such key",
-         model_.checkpoint.folder(), expected, tensor.name, io::to_string(tensor.dtype));
+         "{}/config.json\n  key       quantization_config\n  expected  {}, because {} is {}\n  found     {}",
+         model_.checkpoint.folder(), expected, tensor.name, io::to_string(tensor.dtype),
+         found ? "quant_method \"fp8\"" : "no such key");
   }
 
   // The tensor that belongs to a quantised one, which must be there with the shape and, unless it is FP8's scale, the type.

@@ -301,6 +301,43 @@ TEST(Config, Quantization) {
       parse(changed("deepseek_v3_1", R"({"/quantization_config/scale_fmt": "float"})")).quantization->ue8m0);
 }
 
+constexpr const char* kInt4 = R"({"/quantization_config":
+    {"quant_method": "hadal", "format": "int4", "group_size": 64}})";
+
+TEST(Config, QuantizationOfHadal) {
+  const auto quantization = [](const std::string& object) {
+    return *parse(changed("deepseek_v3", R"({"/quantization_config": )" + object + "}")).quantization;
+  };
+  const QuantizationConfig int4 = *parse(changed("deepseek_v3", kInt4)).quantization;
+  EXPECT_EQ(int4.format, Format::kI4);
+  EXPECT_EQ(int4.group_size, 64);
+  const QuantizationConfig int8 = quantization(R"({"quant_method": "hadal", "format": "int8"})");
+  EXPECT_EQ(int8.format, Format::kI8);
+  EXPECT_EQ(int8.group_size, 0);
+  const QuantizationConfig mixed = quantization(R"({"quant_method": "hadal", "format": "int8",
+      "weight_block_size": [64, 32], "scale_fmt": "ue8m0"})");
+  EXPECT_EQ(mixed.block_rows, 64);
+  EXPECT_EQ(mixed.block_cols, 32);
+  EXPECT_TRUE(mixed.ue8m0);
+}
+
+TEST(Config, WhatHadalDoesNotWriteIsRefused) {
+  const auto refused = [](const std::string& key, const std::string& value, const std::string& part) {
+    json edited = changed("deepseek_v3", kInt4);
+    edited["quantization_config"][key] = json::parse(value);
+    const std::string message = refusal(edited);
+    EXPECT_NE(message.find("quantization_config." + key), std::string::npos) << message;
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  };
+  refused("format", "\"int3\"", "\"int8\" or \"int4\"");
+  refused("group_size", "48", "32, 64 or 128");
+  refused("group_size", "256", "32 to 128");
+  refused("group_size", "null", "integer");
+  refused("weight_block_size", "[128]", "two integers");
+  refused("activation_scheme", "\"dynamic\"", "hadal's formats");
+  refused("scale_fmt", "\"ue8m0\"", "no such key");
+}
+
 TEST(Config, OtherQuantizationsAreRefused) {
   const auto refused = [](const std::string& key, const std::string& value, const std::string& part) {
     expect_refused("deepseek_v3", "{\"/quantization_config/" + key + "\": " + value + "}",

@@ -5,6 +5,8 @@
 
 #include "hadal/core/dtype.h"
 #include "hadal/kernels/kernel_table.h"
+#include "hadal/ops/attention_rows.h"
+#include "hadal/ops/attention_tiles.h"
 #include "hadal/ops/linear.h"
 
 namespace hadal::ops {
@@ -15,22 +17,6 @@ using kernels::kAttendChunk;
 using kernels::padded;
 
 constexpr int64_t kQueryTile = 16;  // queries that walk one chunk's keys together
-
-// The tokens of one sequence in the batch: rows of q and out (already cut to this form's rows), positions, pages.
-struct SequenceRows {
-  int64_t first_row = 0, count = 0;
-  std::span<const int32_t> positions;
-  std::span<const int32_t> pages;
-  int64_t num_keys() const { return int64_t{positions.back()} + 1; }
-};
-
-SequenceRows rows_of(const Batch& batch, int64_t sequence, int64_t row_offset) {
-  const auto s = static_cast<size_t>(sequence);
-  const int64_t begin = batch.seq_start[s], end = batch.seq_start[s + 1];
-  return {begin - row_offset, end - begin,
-          batch.positions.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)),
-          batch.pages[s]};
-}
 
 // The running softmax of attention: one entry per query and head (kernels::AttendArgs).
 struct Softmax {
@@ -77,19 +63,16 @@ void load_latents(Context& ctx, LayerCache cache, const SequenceRows& seq, int64
   const auto expand = kernels::kernels().expand[kernels::index_of(cache.format)];
   parallel_for(ctx.pool, count, 64, [&](int64_t begin, int64_t end) {
     for (int64_t j = begin; j < end; ++j) {
-      const int64_t position = first + j;
-      const int64_t page = seq.pages[static_cast<size_t>(position / page_size)];
       float* row = latents[j].data;
-      expand(cache.token(page * page_size + position % page_size), cache.width, row);
+      expand(cache.token(seq.slot(first + j, page_size)), cache.width, row);
       std::fill(row + cache.width, row + latents.shape[1], 0.0F);
     }
   });
 }
 
-// How many keys of the chunk [first, first + count) each row may see: those at its own position or before.
-void visible_keys(std::span<const int32_t> positions, int64_t first, int64_t count, Vec<int64_t> visible) {
+void fill_visible(std::span<const int32_t> positions, int64_t first, int64_t count, Vec<int64_t> visible) {
   for (size_t i = 0; i < positions.size(); ++i) {
-    visible[static_cast<int64_t>(i)] = std::clamp<int64_t>(positions[i] + 1 - first, 0, count);
+    visible[static_cast<int64_t>(i)] = visible_keys(positions[i], first, count);
   }
 }
 
@@ -207,8 +190,7 @@ void append(Context& ctx, LayerCache cache, std::span<const int32_t> slots, Mat<
       if (cache.format == Format::kF32) {
         std::copy_n(kv[t].data, cache.width, reinterpret_cast<float*>(to));
       } else {
-        auto* codes = reinterpret_cast<bf16*>(to);
-        for (int64_t i = 0; i < cache.width; ++i) codes[i] = to_bf16(kv[t].data[i]);
+        kernels::kernels().store_bf16(kv[t].data, cache.width, to);
       }
     }
   });
@@ -218,6 +200,8 @@ void attend_latent(Context& ctx, Cube<const float> q, LayerCache cache, const Ba
                    Cube<float> out) {
   HADAL_CHECK(q.shape[2] == cache.width && q.shape[0] == batch.num_decode_tokens(),
               "attend_latent: q {}, cache {}", to_string(q.shape), cache.width);
+  if (latent_suits_tiles(ctx, cache, out.shape[2]))
+    return attend_latent_tiles(ctx, q, cache, batch, scale, out);
   const auto frame = ctx.scratch.frame();
   const Cube<float> queries = pack_queries(ctx, q);
   const Softmax state = begin_softmax(ctx, q.shape[0], q.shape[1], out.shape[2]);
@@ -229,7 +213,7 @@ void attend_latent(Context& ctx, Cube<const float> q, LayerCache cache, const Ba
       const auto latents = ctx.scratch.mat<float>(count, padded(cache.width));
       load_latents(ctx, cache, seq, batch.page_size, first, count, latents);
       const auto visible = ctx.scratch.vec<int64_t>(seq.count);
-      visible_keys(seq.positions, first, count, visible);
+      fill_visible(seq.positions, first, count, visible);
       attend_latent_chunk(ctx, queries, latents, count, out.shape[2], scale, visible, seq.first_row, state);
     }
   }
@@ -242,6 +226,8 @@ void attend_expanded(Context& ctx, Cube<const float> q, LayerCache cache, const 
   HADAL_CHECK(kv_b.out_features == heads * (nope + out.shape[2]),
               "attend_expanded: q {}, {} [{}, {}], out {}", to_string(q.shape), kv_b.name, kv_b.out_features,
               kv_b.in_features, to_string(out.shape));
+  if (expanded_suits_tiles(ctx, nope + rotary, out.shape[2]))
+    return attend_expanded_tiles(ctx, q, cache, kv_b, batch, scale, out);
   const auto frame = ctx.scratch.frame();
   const Cube<float> queries = pack_queries(ctx, q);
   const Softmax state = begin_softmax(ctx, q.shape[0], heads, out.shape[2]);
@@ -253,7 +239,7 @@ void attend_expanded(Context& ctx, Cube<const float> q, LayerCache cache, const 
       const auto latents = ctx.scratch.mat<float>(count, padded(cache.width));
       load_latents(ctx, cache, seq, batch.page_size, first, count, latents);
       const auto visible = ctx.scratch.vec<int64_t>(seq.count);
-      visible_keys(seq.positions, first, count, visible);
+      fill_visible(seq.positions, first, count, visible);
       const ExpandedChunk chunk = expand_chunk(ctx, latents, kv_b, heads, nope, rotary);
       attend_expanded_chunk(ctx, queries, chunk, scale, visible, seq.first_row, state);
     }

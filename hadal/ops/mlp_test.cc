@@ -73,10 +73,8 @@ TEST(GroupedMlp, HasTheBitsOfOneMlpAndOneRowAtATime) {
   Tensor<float, 2> x({60, kIn + 2});
   x.values() = random.uniform_vector(60 * (kIn + 2), -1.0F, 1.0F);
   const Mat<const float> in = x.view().slice_last(0, kIn);
-  std::vector<Format> formats(std::begin(kernels::kAllFormats), std::end(kernels::kAllFormats));
-  formats.insert(formats.end(), std::begin(kernels::kIntegerFormats), std::end(kernels::kIntegerFormats));
   for (const Precision& precision : kAllPrecisions) {
-    for (const Format format : formats) {
+    for (const Format format : kernels::kFloatAndIntegerFormats) {
       // One row is one row of activations to a kernel, 40 are three panels; widths differ as shared experts' do.
       std::vector<Mlp> mlps;
       for (const auto& [width, rows] : {std::pair{100, 1}, {33, 40}, {33, 7}, {32, 17}})

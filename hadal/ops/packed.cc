@@ -48,7 +48,7 @@ Packed::Packed(Context& ctx, int64_t m, const Weight& w, Packing packing)
     if (packing == Packing::kF8) f8_scale_ = ctx.scratch.mat<float>(m, num_blocks(k, k_block(w)));
     return;
   }
-  bytes_ = ctx.scratch.vec<std::byte>(m * product_->row_bytes(k)).data;
+  bytes_ = ctx.scratch.vec<std::byte>(kernels::packed_rows(m) * product_->row_bytes(k)).data;
   if (packing != Packing::kI8) return;
   scale_ = ctx.scratch.vec<float>(m).data;
   sum_ = ctx.scratch.vec<int32_t>(m).data;

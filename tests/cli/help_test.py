@@ -3,7 +3,10 @@ import re
 
 from support import ROOT, TINY_CHAT, CliTest
 
-COMMANDS = ("generate", "chat", "tokenize", "render", "logits", "inspect", "verify", "bench", "doctor", "plan")
+COMMANDS = (
+    *("generate", "chat", "tokenize", "render", "logits", "inspect", "verify", "bench", "quantize", "doctor"),
+    "plan",
+)
 RUN = {"--model", "--threads", "--dtype", "--activation-format"}
 SAMPLING = {
     *("--max-new-tokens", "--min-new-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--seed", "--stop"),
@@ -30,6 +33,7 @@ OPTIONS = {
         *("--model", "--format", "--memory", "--bandwidth", "--flops", "--prompt", "--depth", "--batch"),
         *("--threads", "--json"),
     },
+    "quantize": {"--format", "--group", "--keep", "--shard-size", "--report", "--threads"},
 }
 
 
