@@ -114,6 +114,7 @@ void generate(const Options& options) {
   }
   TextGenerator generator(options.run, options.generate);
   std::vector<std::vector<int32_t>> ids;
+  ids.reserve(prompts.size());
   for (const std::string& prompt : prompts)
     ids.push_back(generator.tokenizer().encode(prompt, /*add_special=*/true));
 

@@ -69,6 +69,7 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace hadal::cli
 
+// NOLINTNEXTLINE(bugprone-exception-escape): what cannot even be reported ends the process, as it should
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_DFL);  // `hadal generate | head` ends quietly
   hadal::install_mmap_fault_handler();

@@ -48,10 +48,11 @@ tidy() {
   local mark
   mark=build/lint/$({ echo "$1 $2" && cat "$2"; } | sha256sum | cut -c1-32)
   [ -e "$mark" ] && return
-  clang-tidy --quiet -p build/release "$2" 2> >(grep -v ' warnings\? generated\.$' >&2) && touch "$mark"
+  clang-tidy --quiet -p build/release --extra-arg=-Wno-unknown-warning-option "$2" 2> >(grep -v ' warnings\? generated\.$' >&2) && touch "$mark"
 }
 export -f tidy
+# Not the tests: GoogleTest's macros take most of an analysis's time, and the compilers' warnings cover them.
 # shellcheck disable=SC2016  # the inner bash expands them
-printf '%s\n' "${sources[@]}" | grep '\.cc$' |
+printf '%s\n' "${sources[@]}" | grep '\.cc$' | grep -v '_test\.cc$' |
   xargs -P "$jobs" -I{} bash -c 'tidy "$1" "$2"' _ "$headers" {}
 echo "lint: clean"

@@ -8,7 +8,7 @@
 #include "hadal/kernels/tiles.h"
 
 // clang-format off: after everything that other files share
-#include "hadal/kernels/avx512_begin.h"
+#include "hadal/kernels/avx512_begin.inc"
 // clang-format on
 
 namespace hadal::kernels::amx {
@@ -216,4 +216,4 @@ void pair_floats(const float* a, const float* b, int64_t n, std::byte* out) noex
 
 }  // namespace hadal::kernels::amx
 
-#include "hadal/kernels/target_end.h"
+#include "hadal/kernels/target_end.inc"

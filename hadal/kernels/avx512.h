@@ -1,6 +1,6 @@
 #pragma once
 
-// Helpers of the rows for AVX-512 and AMX. Included by their .cc files only, between avx512_begin.h and target_end.h.
+// Helpers of the rows for AVX-512 and AMX. Included by their .cc files only, between avx512_begin.inc and target_end.inc.
 
 #include <cstddef>
 #include <cstdint>
@@ -10,7 +10,7 @@
 #include "hadal/kernels/i4_table.h"
 
 // clang-format off: after everything that other files share
-#include "hadal/kernels/avx512_begin.h"
+#include "hadal/kernels/avx512_begin.inc"
 // clang-format on
 
 namespace hadal::kernels {
@@ -31,23 +31,23 @@ inline __m256i to_bf16_16(__m512 x) {
 /// Row i becomes column i of a 16 x 16 block of 32-bit numbers, in registers.
 inline void transpose_16(__m512i (&r)[16]) {
   __m512i t[16];
-  for (int i = 0; i < 8; ++i) {
+  for (int64_t i = 0; i < 8; ++i) {
     t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
     t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
   }
-  for (int i = 0; i < 4; ++i) {
+  for (int64_t i = 0; i < 4; ++i) {
     r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
     r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
     r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
     r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
   }
-  for (int i = 0; i < 4; ++i) {
+  for (int64_t i = 0; i < 4; ++i) {
     t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
     t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
     t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
     t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
   }
-  for (int i = 0; i < 4; ++i) {
+  for (int64_t i = 0; i < 4; ++i) {
     r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
     r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
     r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
@@ -90,4 +90,4 @@ inline __m512i i4_bytes(const std::byte* codes, const I4Table& table, uint8_t lo
 
 }  // namespace hadal::kernels
 
-#include "hadal/kernels/target_end.h"
+#include "hadal/kernels/target_end.inc"

@@ -6,7 +6,7 @@
 #include "hadal/kernels/kernel_table.h"
 
 // clang-format off: after everything that other files share
-#include "hadal/kernels/avx512_begin.h"
+#include "hadal/kernels/avx512_begin.inc"
 // clang-format on
 
 namespace hadal::kernels {
@@ -78,4 +78,4 @@ inline const float* row_of(const PackArgs& args, int64_t i) {
 
 }  // namespace hadal::kernels
 
-#include "hadal/kernels/target_end.h"
+#include "hadal/kernels/target_end.inc"

@@ -5,7 +5,7 @@
 #include "hadal/kernels/vnni.h"
 
 // clang-format off: after everything that other files share
-#include "hadal/kernels/avx512_begin.h"
+#include "hadal/kernels/avx512_begin.inc"
 // clang-format on
 
 namespace hadal::kernels::vnni {
@@ -86,4 +86,4 @@ template void gemm_transposed<Format::kBF16>(const GemmTransposedArgs&) noexcept
 
 }  // namespace hadal::kernels::vnni
 
-#include "hadal/kernels/target_end.h"
+#include "hadal/kernels/target_end.inc"

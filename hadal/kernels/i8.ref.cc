@@ -46,7 +46,9 @@ void pack_i8(const PackArgs& args) noexcept {
     const float inverse = largest < 1e-30F ? 0.0F : 127.0F / largest;
     int32_t sum = 0;
     for (int64_t k = 0; k < args.k; ++k) {
-      codes[k] = static_cast<int8_t>(std::nearbyint(x[k] * inverse));
+      // To nearest even: at this size a float has no fraction left. A call to nearbyint would not be vectorised.
+      constexpr float kNoFraction = 0x1.8p23F;
+      codes[k] = static_cast<int8_t>(x[k] * inverse + kNoFraction - kNoFraction);
       sum += codes[k];
     }
     std::fill(codes + args.k, codes + row_bytes, int8_t{0});

@@ -32,6 +32,9 @@ std::span<const KernelTable* const> runnable_tables() {
     const CpuFeatures& cpu = cpu_features();
     std::vector<const KernelTable*> runnable = {&ref_table()};
 #if defined(__x86_64__)
+    const bool avx2 = cpu.avx2 && cpu.fma && cpu.f16c;  // Haswell, Zen and later
+    if (avx2) runnable.push_back(&avx2_table());
+    if (avx2 && cpu.avx_vnni) runnable.push_back(&avx2_vnni_table());
     const bool avx512 = cpu.avx512 && cpu.avx512_vnni && cpu.avx512_vbmi;  // Ice Lake, Zen 4 and later
     if (avx512) runnable.push_back(&avx512_table());
     if (avx512 && cpu.amx_tile && cpu.amx_int8 && cpu.amx_bf16) runnable.push_back(&amx_table());

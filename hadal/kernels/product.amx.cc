@@ -13,7 +13,7 @@
 #include "hadal/kernels/tiles.h"
 
 // clang-format off: after everything that other files share
-#include "hadal/kernels/avx512_begin.h"
+#include "hadal/kernels/avx512_begin.inc"
 // clang-format on
 
 namespace hadal::kernels::amx {
@@ -417,4 +417,4 @@ template void gemm_i8<Format::kI4>(const ProductArgs&) noexcept;
 
 }  // namespace hadal::kernels::amx
 
-#include "hadal/kernels/target_end.h"
+#include "hadal/kernels/target_end.inc"

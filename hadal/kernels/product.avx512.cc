@@ -10,7 +10,7 @@
 #include "hadal/kernels/vnni.h"
 
 // clang-format off: after everything that other files share
-#include "hadal/kernels/avx512_begin.h"
+#include "hadal/kernels/avx512_begin.inc"
 // clang-format on
 
 namespace hadal::kernels::vnni {
@@ -139,4 +139,4 @@ template void gemm_i8<Format::kI4>(const ProductArgs&) noexcept;
 
 }  // namespace hadal::kernels::vnni
 
-#include "hadal/kernels/target_end.h"
+#include "hadal/kernels/target_end.inc"

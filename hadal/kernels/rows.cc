@@ -1,6 +1,7 @@
 #include "hadal/kernels/rows.h"
 
 #include "hadal/kernels/amx.h"
+#include "hadal/kernels/avx2.h"
 #include "hadal/kernels/ref.h"
 #include "hadal/kernels/vnni.h"
 
@@ -26,9 +27,31 @@ void gemm_i8(const ProductArgs& args) noexcept {
 
 }  // namespace
 
-const KernelTable& avx512_table() {
+const KernelTable& avx2_table() {
   static const KernelTable table = [] {
     KernelTable t = ref_table();
+    t.isa = "avx2";
+    t.i8[index_of(Format::kI8)].gemm = avx2::gemm_i8;
+    t.i8[index_of(Format::kI4)].gemm = avx2::gemm_i4;
+    return t;
+  }();
+  return table;
+}
+
+const KernelTable& avx2_vnni_table() {
+  static const KernelTable table = [] {
+    KernelTable t = avx2_table();
+    t.isa = "avx2_vnni";
+    t.i8[index_of(Format::kI8)].gemm = avx2_vnni::gemm_i8;
+    t.i8[index_of(Format::kI4)].gemm = avx2_vnni::gemm_i4;
+    return t;
+  }();
+  return table;
+}
+
+const KernelTable& avx512_table() {
+  static const KernelTable table = [] {
+    KernelTable t = avx2_table();
     t.isa = "avx512";
     t.store_bf16 = vnni::store_bf16;
     t.swiglu = vnni::swiglu;
