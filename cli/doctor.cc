@@ -58,6 +58,8 @@ struct Row {
 
 std::vector<Row> rows() {
   return {{"ref", {}},
+          {"avx2", {"avx2", "fma", "f16c"}},
+          {"avx2_vnni", {"avx2", "fma", "f16c", "avx_vnni"}},
           {"avx512", {"avx512", "avx512_vnni", "avx512_vbmi"}},
           {"amx", {"avx512", "avx512_vnni", "avx512_vbmi", "amx_tile", "amx_int8", "amx_bf16"}}};
 }
