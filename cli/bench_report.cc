@@ -7,9 +7,6 @@
 
 #include <fmt/format.h>
 
-#include "hadal/core/machine.h"
-#include "hadal/kernels/kernel_table.h"
-
 namespace hadal::cli {
 namespace {
 
@@ -45,11 +42,6 @@ Summary summarize(const BenchRun& run) {
   return s;
 }
 
-// Four digits: more than a measurement is good for.
-double rounded(double value) {
-  return std::stod(fmt::format("{:.4g}", value));
-}
-
 json to_json(const BenchReport& report, const BenchRun& run) {
   const Summary s = summarize(run);
   const auto tokens = static_cast<double>(s.middle->tokens);
@@ -65,6 +57,7 @@ json to_json(const BenchReport& report, const BenchRun& run) {
           {"gen", run.gen},
           {"threads", report.machine.threads},
           {"repeats", run.repeats.size()},
+          {"tokens", s.middle->tokens},
           {"tok_s", {{"min", rounded(s.min)}, {"median", rounded(s.median)}, {"max", rounded(s.max)}}},
           {"predicted_tok_s", rounded(s.predicted)},
           {"percent_of_limit", rounded(100 * s.median / s.predicted)},
@@ -89,33 +82,11 @@ std::string parts_text(const Timing& timing) {
   return text;
 }
 
-std::string limits_text(const Machine& m) {
-  return fmt::format(
-      "{}, {} threads, {} kernels; reads {:.1f} GB/s; f32 {:.2f}, bf16 {:.2f}, int8 {:.2f} TFLOP/s", m.cpu,
-      m.threads, m.isa, m.limits.read_bytes_per_s / kGiga, m.limits.of(Unit::kF32) / kTera,
-      m.limits.of(Unit::kBF16) / kTera, m.limits.of(Unit::kInt8) / kTera);
-}
-
 }  // namespace
-
-Machine measure_machine(ThreadPool& pool) {
-  return {cpu_name(), kernels::kernels().isa, pool.num_threads(), measure_limits(pool)};
-}
-
-json to_json(const Machine& m) {
-  json rates = json::object();
-  for (size_t i = 0; i < kNumUnits; ++i)
-    rates[std::string(to_string(static_cast<Unit>(i)))] = rounded(m.limits.op_per_s[i] / kTera);
-  return {{"cpu", m.cpu},
-          {"threads", m.threads},
-          {"isa", m.isa},
-          {"read_gb_s", rounded(m.limits.read_bytes_per_s / kGiga)},
-          {"tflop_s", std::move(rates)}};
-}
 
 std::string heading_text(const BenchReport& report) {
   return fmt::format("{}\n{}, {}\n{:<8}{:>8}{:>8}{:>6}{:>32}{:>12}{:>8}{:>10}{:>9}  {}\n",
-                     limits_text(report.machine), report.model, report.format, "phase", "prompt", "depth",
+                     to_text(report.machine), report.model, report.format, "phase", "prompt", "depth",
                      "batch", "tok/s (min - max)", "limit", "%", "GB/s", "TFLOP/s", "time");
 }
 
@@ -139,7 +110,7 @@ std::string to_markdown(const BenchReport& report) {
       "{}; {}, {}\n\n"
       "| phase | prompt | depth | batch | tok/s | min – max | limit | % of limit | GB/s | TFLOP/s | time |\n"
       "|---|---|---|---|---|---|---|---|---|---|---|\n",
-      limits_text(report.machine), report.model, report.format);
+      to_text(report.machine), report.model, report.format);
   for (const BenchRun& run : report.runs) {
     const Summary s = summarize(run);
     text += fmt::format(

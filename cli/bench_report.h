@@ -1,26 +1,16 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "cli/machine.h"
 #include <nlohmann/json.hpp>
 
 #include "hadal/core/json.h"
-#include "hadal/core/limits.h"
 #include "hadal/engine/bench.h"
 
 namespace hadal::cli {
-
-/// What the numbers were measured on, and what it can do at best.
-struct Machine {
-  std::string cpu, isa;  // the processor's name; the kernels' row
-  int threads = 0;
-  MachineLimits limits;
-};
-Machine measure_machine(ThreadPool& pool);
-json to_json(const Machine& machine);
 
 /// One combination of lengths, measured some times.
 struct BenchRun {

@@ -2,6 +2,7 @@
 find_package(Python3 COMPONENTS Interpreter REQUIRED)
 add_test(NAME check_layers COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tools/check_layers.py)
 add_test(NAME check_sizes COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tools/check_sizes.py)
+add_test(NAME benchmarks_page COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tools/benchmarks.py --check)
 add_test(NAME docs_test COMMAND ${Python3_EXECUTABLE} ${CMAKE_SOURCE_DIR}/tests/docs_test.py $<TARGET_FILE:hadal>)
 
 # A header compiles alone: one generated source for each, built only when this test asks for it, not optimised.

@@ -9,8 +9,8 @@
 
 namespace hadal {
 
-/// What a forward pass spends its time on. kDense: MLPs, shared experts and the projections around attention;
-/// kExperts: router and routed experts; kOther: everything that no scope claims.
+/// What a forward pass spends its time on. kAttention: kv_b_proj, scores and sums; kExperts: the router, routed and shared
+/// experts; kDense: dense layers' MLPs and the projections around attention; kOther: everything that no scope claims.
 enum class Phase : uint8_t { kAttention, kExperts, kDense, kHead, kSampling, kOther };
 inline constexpr size_t kNumPhases = 6;
 std::string_view to_string(Phase phase);

@@ -35,6 +35,23 @@ Work times(Work work, double factor) {
   return for_tokens(work, factor);
 }
 
+// All routed experts of a layer.
+Work experts_work(const MoeWeights& moe) {
+  Work work;
+  for (size_t e = 0; e < moe.gate_proj.size(); ++e)
+    work += work_of({&moe.gate_proj[e], &moe.up_proj[e], &moe.down_proj[e]});
+  return work;
+}
+
+double layer_bytes(const LayerWeights& layer) {
+  const MlaWeights& a = layer.self_attn;
+  const MlpWeights &mlp = layer.mlp, &shared = layer.moe.shared_experts;
+  const Work maps = work_of({&a.q_proj, &a.q_a_proj, &a.q_b_proj, &a.kv_a_proj_with_mqa, &a.kv_b_proj,
+                             &a.o_proj, &mlp.gate_proj, &mlp.up_proj, &mlp.down_proj, &shared.gate_proj,
+                             &shared.up_proj, &shared.down_proj, &layer.moe.gate});
+  return maps.bytes + experts_work(layer.moe).bytes;
+}
+
 Work& at(StepWork& step, Phase phase) {
   return step[static_cast<size_t>(phase)];
 }
@@ -49,6 +66,19 @@ Work& Work::operator+=(const Work& other) {
   bytes += other.bytes;
   for (size_t i = 0; i < kNumUnits; ++i) operations[i] += other.operations[i];
   return *this;
+}
+
+double weight_bytes(const ModelConfig& config, const Weights& weights) {
+  double bytes = work_of({&weights.embed_tokens}).bytes;
+  if (!config.tie_word_embeddings) bytes += work_of({&weights.lm_head}).bytes;
+  for (const LayerWeights& layer : weights.layers) bytes += layer_bytes(layer);
+  for (const MtpWeights& mtp : weights.mtp) {
+    bytes += layer_bytes(mtp.layer) + work_of({&mtp.eh_proj}).bytes;
+    // A checkpoint may hold copies; a module without its own shares the main model's.
+    if (mtp.embed_tokens.data != weights.embed_tokens.data) bytes += work_of({&mtp.embed_tokens}).bytes;
+    if (mtp.shared_head.data != weights.lm_head.data) bytes += work_of({&mtp.shared_head}).bytes;
+  }
+  return bytes;
 }
 
 Work total(const StepWork& step) {
@@ -79,17 +109,11 @@ CostModel::CostModel(const ModelConfig& config, const Weights& weights, Format c
     const MoeWeights& moe = layer.moe;
     if (moe.gate_proj.empty()) continue;
     const MlpWeights& shared = moe.shared_experts;
-    dense_ += work_of({&shared.gate_proj, &shared.up_proj, &shared.down_proj});
-    router_ += work_of(moe.gate, Unit::kF32);  // whatever its format: ops::linear_f32
-    Work experts;
-    for (size_t e = 0; e < moe.gate_proj.size(); ++e)
-      experts += work_of({&moe.gate_proj[e], &moe.up_proj[e], &moe.down_proj[e]});
-    weight_bytes_ += experts.bytes;
-    expert_ += times(experts, 1.0 / static_cast<double>(moe.gate_proj.size()));
+    always_ += work_of({&shared.gate_proj, &shared.up_proj, &shared.down_proj});
+    always_ += work_of(moe.gate, Unit::kF32);  // whatever its format: ops::linear_f32
+    expert_ += times(experts_work(moe), 1.0 / static_cast<double>(moe.gate_proj.size()));
   }
   head_ = work_of({&weights.lm_head});
-  weight_bytes_ += dense_.bytes + kv_b_.bytes + router_.bytes + head_.bytes;
-  if (!config.tie_word_embeddings) weight_bytes_ += work_of({&weights.embed_tokens}).bytes;
 }
 
 double CostModel::cache_bytes_per_token() const {
@@ -111,7 +135,7 @@ StepWork CostModel::without_attention(int64_t tokens, int64_t logit_rows) const 
   Work& experts = at(step, Phase::kExperts);
   experts = for_tokens(expert_, rows * static_cast<double>(config_.num_experts_per_tok));
   experts.bytes *= distinct_experts(tokens);
-  experts += for_tokens(router_, rows);
+  experts += for_tokens(always_, rows);
   if (logit_rows > 0) at(step, Phase::kHead) = for_tokens(head_, static_cast<double>(logit_rows));
   return step;
 }

@@ -27,6 +27,9 @@ Work total(const StepWork& step);
 /// arithmetic, whichever is longer. Seconds.
 double least_seconds(const StepWork& step, const MachineLimits& limits);
 
+/// All maps with their scales, MTP modules and what copies they have of embedding and head included.
+double weight_bytes(const ModelConfig& config, const Weights& weights);
+
 /// Counts the work of a model's forward passes from its shapes and the formats of its weights; their numbers are not looked
 /// at. Weights are read once in a step, latents once for each sequence. Left out, as they are thousandths: norms,
 /// embedding rows, activations, softmax. Routers are taken to choose evenly.
@@ -41,8 +44,6 @@ class CostModel {
   /// A step that computes `tokens` tokens of a prompt after `start` earlier ones; with the last one's logits or without.
   StepWork prefill(int64_t start, int64_t tokens, bool logits) const;
 
-  /// All weights with their scales, in bytes; the embedding table too.
-  double weight_bytes() const { return weight_bytes_; }
   /// Latents of one token in all layers.
   double cache_bytes_per_token() const;
   /// How many of a layer's routed experts are chosen by at least one of `tokens` tokens, on average.
@@ -54,9 +55,9 @@ class CostModel {
   ModelConfig config_;
   Format cache_;
   // Bytes of the maps, and operations for one token.
-  Work dense_, kv_b_, router_, head_;
-  Work expert_;  // one of each layer that has experts, added up
-  double weight_bytes_ = 0;
+  Work dense_, kv_b_, head_;
+  Work always_;  // shared experts and routers
+  Work expert_;  // one routed expert of each layer that has any, added up
 };
 
 }  // namespace hadal::model

@@ -186,29 +186,26 @@ ModelConfig synthetic_config(const std::string& name) {
 Model synthetic_model(ModelConfig config, WeightScheme scheme, ThreadPool& pool, uint64_t seed) {
   Model model;
   config.num_nextn_predict_layers = 0;
-  config.quantization.reset();
-  if (scheme == WeightScheme::kFP8) config.quantization = QuantizationConfig{};
+  config.quantization = quantization_of(scheme);
   model.config = config;
   model.inv_freq = inverse_frequencies(config);
   model.rotary_magnitude = rotary_magnitude(config);
-  model.weights = weight_shapes(config, scheme);
 
   int64_t bytes = 0;
-  const auto visit = [&](const ParamVisitor& each) { for_each_param(config, model.weights, each); };
-  visit([&](const ParamSpec&, Weight* map, VectorParam*) {
-    if (map != nullptr) bytes += Layout(*map).total();
+  for_each_param(config, [&](const ParamSpec& spec) {
+    if (spec.kind != ParamKind::kVector) bytes += Layout(weight_shape(spec, scheme)).total();
   });
   const std::array needs = {MemoryNeed{"weights", bytes}};
   check_memory(needs, available_memory_bytes());
   std::byte* at = model.owned_memory.emplace_back(bytes).data();
   uint64_t key = mix64(seed);
-  visit([&](const ParamSpec& spec, Weight* map, VectorParam* vector) {
+  for_each_param(config, model.weights, [&](const ParamSpec& spec, Weight* map, VectorParam* vector) {
     key = mix64(key + 1);
     if (map == nullptr) {
-      const bool bias = spec.name.ends_with("_bias");
-      std::ranges::fill(vector->values, bias ? 0.0F : 1.0F);
+      vector->values.assign(static_cast<size_t>(spec.shape[0]), spec.name.ends_with("_bias") ? 0.0F : 1.0F);
       return;
     }
+    *map = weight_shape(spec, scheme);
     map->name = model.owned_names.emplace_back(spec.name);
     make_numbers(pool, at, key, *map);
     at += Layout(*map).total();

@@ -3,32 +3,16 @@
 #include <array>
 
 #include "hadal/core/error.h"
+#include "hadal/model/model_size.h"
 
 namespace hadal::model {
 namespace {
 
 constexpr std::array<std::string_view, 4> kNames = {"bf16", "fp8", "int8", "int4"};
-constexpr int64_t kF8Block = 128, kI4Group = 64;
+constexpr int64_t kI4Group = 64;
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
-}
-
-// The absorbed form multiplies with kv_b_proj from both sides, and the head picks the token: 8 bits for these two.
-Format format_of(const ParamSpec& spec, WeightScheme scheme) {
-  const bool linear = spec.kind == ParamKind::kLinear, head = spec.name == "lm_head.weight";
-  switch (scheme) {
-    case WeightScheme::kBF16:
-      return Format::kBF16;
-    case WeightScheme::kFP8:
-      return linear ? Format::kF8E4M3 : Format::kBF16;
-    case WeightScheme::kInt8:
-      return linear || head ? Format::kI8 : Format::kBF16;
-    case WeightScheme::kInt4:
-      if (head || spec.name.ends_with(".kv_b_proj.weight")) return Format::kI8;
-      return linear ? Format::kI4 : Format::kBF16;
-  }
-  return Format::kBF16;
 }
 
 }  // namespace
@@ -44,26 +28,45 @@ WeightScheme parse_weight_scheme(std::string_view name) {
   fail(ErrorKind::kUsage, "format\n  expected  bf16, fp8, int8 or int4\n  found     {}", name);
 }
 
-Weight weight_shape(const ParamSpec& spec, WeightScheme scheme) {
-  HADAL_CHECK(spec.shape.size() == 2, "{} is no map", spec.name);
-  Weight w;
-  w.format = format_of(spec, scheme);
-  w.out_features = spec.shape[0];
-  w.in_features = spec.shape[1];
-  switch (w.format) {
-    case Format::kF8E4M3:
-      w.block_rows = w.block_cols = kF8Block;
+std::optional<QuantizationConfig> quantization_of(WeightScheme scheme) {
+  QuantizationConfig quantization;
+  switch (scheme) {
+    case WeightScheme::kBF16:
+      return std::nullopt;
+    case WeightScheme::kFP8:
       break;
-    case Format::kI4:
-      w.group = kI4Group;
-      [[fallthrough]];
-    case Format::kI8:
-      w.block_rows = 1;
-      w.block_cols = w.in_features;
+    case WeightScheme::kInt8:
+      quantization.format = Format::kI8;
       break;
-    default:
+    case WeightScheme::kInt4:
+      quantization.format = Format::kI4;
+      quantization.group_size = kI4Group;
       break;
   }
+  return quantization;
+}
+
+WeightScheme scheme_of(const std::optional<QuantizationConfig>& quantization) {
+  if (!quantization) return WeightScheme::kBF16;
+  if (quantization->format == Format::kI4) return WeightScheme::kInt4;
+  return quantization->format == Format::kI8 ? WeightScheme::kInt8 : WeightScheme::kFP8;
+}
+
+Weight weight_shape(const ParamSpec& spec, WeightScheme scheme) {
+  HADAL_CHECK(spec.shape.size() == 2, "{} is no map", spec.name);
+  const auto quantization = quantization_of(scheme);
+  Weight w;
+  w.format = quantization ? stored_format(*quantization, spec) : Format::kBF16;
+  w.out_features = spec.shape[0];
+  w.in_features = spec.shape[1];
+  if (w.format == Format::kF8E4M3) {
+    w.block_rows = quantization->block_rows;
+    w.block_cols = quantization->block_cols;
+  } else if (w.is_integer()) {
+    w.block_rows = 1;
+    w.block_cols = w.in_features;
+  }
+  if (w.format == Format::kI4) w.group = kI4Group;
   return w;
 }
 

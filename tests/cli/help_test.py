@@ -3,7 +3,10 @@ import re
 
 from support import ROOT, TINY_CHAT, CliTest
 
-COMMANDS = ("generate", "chat", "tokenize", "render", "logits", "inspect", "verify", "quantize")
+COMMANDS = (
+    *("generate", "chat", "tokenize", "render", "logits", "inspect", "verify", "bench", "quantize", "doctor"),
+    "plan",
+)
 RUN = {"--model", "--threads", "--dtype", "--activation-format"}
 SAMPLING = {
     *("--max-new-tokens", "--min-new-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--seed", "--stop"),
@@ -21,6 +24,15 @@ OPTIONS = {
     "logits": RUN | {"--ids", "--out", "--mtp", "--hidden-states", "--chunk", "--decode"},
     "inspect": {"--model", "--json"},
     "verify": {"--model", "--threads", "--manifest", "--json"},
+    "bench": RUN | {
+        *("--synthetic", "--format", "--prompt", "--depth", "--batch", "--gen", "--repeat", "--seconds"),
+        *("--json", "--markdown", "--profile"),
+    },
+    "doctor": {"--threads", "--json"},
+    "plan": {
+        *("--model", "--format", "--memory", "--bandwidth", "--flops", "--prompt", "--depth", "--batch"),
+        *("--threads", "--json"),
+    },
     "quantize": {"--format", "--group", "--keep", "--shard-size", "--report", "--threads"},
 }
 
