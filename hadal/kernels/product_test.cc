@@ -264,8 +264,8 @@ TEST(Product, FuzzedShapesAgree) {
   const KernelTable& ref = *runnable_tables().front();
   for (const KernelTable* table : runnable_tables()) {
     if (table == &ref) continue;
-    for (uint32_t trial_number = 0; trial_number < 3000; ++trial_number) {
-      const std::vector<Case> all = cases(*table);
+    const std::vector<Case> all = cases(*table);
+    for (uint32_t trial_number = 0; trial_number < 1500; ++trial_number) {
       Case c = all[static_cast<size_t>(random.below(static_cast<int64_t>(all.size())))];
       c.m = 1 + random.below(random.below(4) == 0 ? 70 : 8);
       c.n = 1 + random.below(70);
