@@ -29,7 +29,7 @@ for folder in sys.argv[1:]:
 EOF
 
 step "shellcheck"
-shellcheck tools/*.sh .ci/run
+shellcheck tools/*.sh tests/*.sh .ci/run
 
 step "cargo fmt"
 cargo fmt "${crate[@]}" -- --check
