@@ -11,10 +11,6 @@ namespace {
 
 using kernels::index_of;
 
-// Output features in one piece of work: small enough to balance two threads on a head, large enough that a dispatch is
-// nothing beside it.
-constexpr int64_t kStripRows = 32;
-
 void check_linear(const char* op, Mat<const float> x, const Weight& w, Mat<float> y) {
   HADAL_CHECK(
       !w.empty() && x.shape[1] == w.in_features && y.shape[1] == w.out_features && x.shape[0] == y.shape[0],
@@ -27,7 +23,7 @@ void linear_packed(Context& ctx, Mat<const float> x, const Weight& w, Mat<float>
   if (x.shape[0] == 0) return;
   const auto frame = ctx.scratch.frame();
   const Packed packed = pack(ctx, x, w, packing);
-  parallel_for(ctx.pool, w.out_features, kStripRows,
+  parallel_for(ctx.pool, w.out_features, rows_in_piece(w.out_features, ctx.pool.num_threads()),
                [&](int64_t begin, int64_t end) { packed.multiply(w, begin, end, y); });
 }
 

@@ -10,20 +10,17 @@
 namespace hadal::ops {
 namespace {
 
-// Output features in one piece of work: it reads 32 to 64 KB of a quantised expert, some microseconds of bandwidth.
-constexpr int64_t kStripRows = 32;
-
 // A task with the memory it needs on its way.
 struct Running {
   const MlpTask* task = nullptr;
   Packed in, hidden_packed;
   Mat<float> hidden, up;
+  int64_t strip = 32, out_strip = 32;  // output features of gate and up, and of down, in a piece
   int64_t first_panel = 0, first_strip = 0, first_out_strip = 0;  // where the task's pieces begin among all
-};
 
-int64_t strips_of(int64_t rows) {
-  return (rows + kStripRows - 1) / kStripRows;
-}
+  int64_t strips() const { return (task->gate->out_features + strip - 1) / strip; }
+  int64_t out_strips() const { return (task->down->out_features + out_strip - 1) / out_strip; }
+};
 
 void check_task(const MlpTask& task, Mat<const float> x) {
   const Weight &gate = *task.gate, &up = *task.up, &down = *task.down;
@@ -63,18 +60,22 @@ Totals prepare(Context& ctx, Mat<const float> x, std::span<const MlpTask> tasks,
     r.hidden_packed = Packed(ctx, m, *task.down, packing_for(ctx.precision, *task.down));
     r.hidden = ctx.scratch.mat<float>(m, width);
     r.up = ctx.scratch.mat<float>(m, width);
+    // Of several tasks each gives all threads something to do, so their pieces may be long.
+    const int sharing = std::max(1, ctx.pool.num_threads() / static_cast<int>(tasks.size()));
+    r.strip = rows_in_piece(width, sharing);
+    r.out_strip = rows_in_piece(task.down->out_features, sharing);
     r.first_panel = totals.panels;
     r.first_strip = totals.strips;
     r.first_out_strip = totals.out_strips;
     totals.panels += r.in.num_panels();
-    totals.strips += strips_of(width);
-    totals.out_strips += strips_of(task.down->out_features);
+    totals.strips += r.strips();
+    totals.out_strips += r.out_strips();
   }
   return totals;
 }
 
 void gate_and_up(const Running& r, int64_t strip) {
-  const int64_t begin = strip * kStripRows, end = std::min(begin + kStripRows, r.task->gate->out_features);
+  const int64_t begin = strip * r.strip, end = std::min(begin + r.strip, r.task->gate->out_features);
   r.in.multiply(*r.task->gate, begin, end, r.hidden);
   r.in.multiply(*r.task->up, begin, end, r.up);
   for (int64_t i = 0; i < r.in.num_rows(); ++i) {
@@ -85,8 +86,8 @@ void gate_and_up(const Running& r, int64_t strip) {
 
 void down(const Running& r, int64_t strip) {
   const Weight& w = *r.task->down;
-  const int64_t begin = strip * kStripRows;
-  r.hidden_packed.multiply(w, begin, std::min(begin + kStripRows, w.out_features), r.task->y);
+  const int64_t begin = strip * r.out_strip;
+  r.hidden_packed.multiply(w, begin, std::min(begin + r.out_strip, w.out_features), r.task->y);
 }
 
 // All tasks piece by piece, every thread at every task: for few rows, where the reading of the weights is the work.
@@ -113,10 +114,10 @@ void run_by_pieces(Context& ctx, Mat<const float> x, Vec<Running> running, const
 void run_whole(const Context& ctx, Mat<const float> x, const Running& r) {
   for (int64_t p = 0; p < r.in.num_panels(); ++p)
     r.in.pack_panel(ctx, x, r.task->rows.data(), *r.task->gate, p);
-  for (int64_t s = 0; s < strips_of(r.task->gate->out_features); ++s) gate_and_up(r, s);
+  for (int64_t s = 0; s < r.strips(); ++s) gate_and_up(r, s);
   for (int64_t p = 0; p < r.in.num_panels(); ++p)
     r.hidden_packed.pack_panel(ctx, r.hidden, nullptr, *r.task->down, p);
-  for (int64_t s = 0; s < strips_of(r.task->down->out_features); ++s) down(r, s);
+  for (int64_t s = 0; s < r.out_strips(); ++s) down(r, s);
 }
 
 // Tasks that fit one thread's cache and are many enough to keep all threads busy: a prompt's experts.

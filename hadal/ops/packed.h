@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "hadal/core/view.h"
@@ -46,6 +47,14 @@ class Packed {
   int32_t* sum_ = nullptr;                     // kI8: [m]
   Mat<float> rows_, f8_scale_;                 // floats
 };
+
+/// Output features in one piece of work, a multiple of 32. Kernels bring in the rows behind those at hand, which helps only
+/// while a piece goes on; so pieces are as long as leaves each thread some of them.
+inline int64_t rows_in_piece(int64_t out_features, int num_threads) {
+  constexpr int64_t kFewest = 32, kMost = 128, kPiecesForAThread = 4;
+  const int64_t fair = out_features / (kPiecesForAThread * num_threads) / kFewest * kFewest;
+  return std::clamp(fair, kFewest, kMost);
+}
 
 /// All panels of x, in parallel.
 Packed pack(Context& ctx, Mat<const float> x, const Weight& w, Packing packing);
