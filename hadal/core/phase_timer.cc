@@ -4,7 +4,7 @@
 
 namespace hadal {
 
-thread_local PhaseRecorder* PhaseRecorder::current_ = nullptr;
+constinit thread_local PhaseRecorder* PhaseRecorder::current_ = nullptr;
 
 std::string_view to_string(Phase phase) {
   constexpr std::array<std::string_view, kNumPhases> kNames = {"attention", "experts",  "dense",

@@ -43,7 +43,7 @@ class PhaseRecorder {
   friend class PhaseScope;
   void switch_to(Phase phase);
 
-  static thread_local PhaseRecorder* current_;
+  static constinit thread_local PhaseRecorder* current_;
   PhaseRecorder* outer_;
   bool keep_events_;
   Phase phase_ = Phase::kOther;  // whose clock runs, since `since_`

@@ -53,6 +53,7 @@ int64_t ceil_div(int64_t a, int64_t b) {
 // Bytes of a quantised map's scales and group codes.
 void add_scales(const QuantizationConfig& q, const ParamSpec& spec, Format format,
                 std::map<std::string, int64_t>& bytes) {
+  if (spec.kind == ParamKind::kVector) return;  // has one axis and is never quantised
   const int64_t rows = spec.shape[0], cols = spec.shape[1], scale = io::size_of(DType::kF32);
   if (format == Format::kF8E4M3) {
     bytes["F32"] += ceil_div(rows, q.block_rows) * ceil_div(cols, q.block_cols) * scale;
