@@ -6,7 +6,6 @@
 namespace hadal::kernels::amx {
 
 int64_t bf16_row_bytes(int64_t k) noexcept;
-int64_t i8_row_bytes(int64_t k) noexcept;
 void pack_bf16(const PackArgs& args) noexcept;
 void pack_i8(const PackArgs& args) noexcept;
 template <Format format>

@@ -4,6 +4,7 @@
 
 #include "hadal/kernels/avx512.h"
 #include "hadal/kernels/kernel_table.h"
+#include "hadal/kernels/ref.h"
 
 // clang-format off: after everything that other files share
 #include "hadal/kernels/avx512_begin.inc"
@@ -16,9 +17,6 @@ inline constexpr int64_t kLine = 64;
 
 inline int64_t bf16_row_bytes(int64_t k) {
   return (2 * k + kLine - 1) / kLine * kLine;
-}
-inline int64_t i8_row_bytes(int64_t k) {
-  return (k + kLine - 1) / kLine * kLine;
 }
 
 /// Thirty-two columns of a row as BF16; beyond `count` zeros.

@@ -144,7 +144,7 @@ void add_scaled_block(const ResultTile* block, const float* scale, bool two, Res
   }
 }
 
-// One line of a weight's row from column k as the tile wants it: 32 BF16, or 64 integers. Zeros beyond the row's end.
+// Bytes [begin, begin + bytes) of a row as the tiles want it, BF16 or integers, whole lines. Zeros beyond the row's end.
 template <Format format, bool kInt>
 void unpack_row(const Weight& w, int64_t row, int64_t begin, int64_t bytes, std::byte* out);
 
@@ -323,7 +323,7 @@ template <Format format, bool kInt>
 void multiply_group(const ProductArgs& args, Strip<format, kInt>& strip, int64_t first_row,
                     int64_t first_col) {
   alignas(64) ResultTile results[kPairs][4];
-  const int64_t row_bytes = kInt ? i8_row_bytes(args.w.in_features) : bf16_row_bytes(args.w.in_features);
+  const int64_t row_bytes = kInt ? ref::i8_row_bytes(args.w.in_features) : bf16_row_bytes(args.w.in_features);
   const int64_t pairs = std::min(kPairs, (args.m - first_row + 31) / 32), block = scaled_bytes<kInt>(args.w);
   const int64_t whole = block > 0 ? block : pairs == 1 ? kSmallChunk : kChunk;
   if (block > 0 || args.m - first_row < 32 * pairs)
@@ -380,10 +380,6 @@ void gemm(const ProductArgs& args) noexcept {
 int64_t bf16_row_bytes(int64_t k) noexcept {
   return kernels::bf16_row_bytes(k);
 }
-int64_t i8_row_bytes(int64_t k) noexcept {
-  return kernels::i8_row_bytes(k);
-}
-
 void pack_bf16(const PackArgs& args) noexcept {
   interleave_rows(args.m, kernels::bf16_row_bytes(args.k), args.packed,
                   [&](int64_t i, int64_t b) { return bf16_line(row_of(args, i) + b / 2, args.k - b / 2); });
@@ -396,7 +392,7 @@ void pack_i8(const PackArgs& args) noexcept {
     args.scale[i] = largest / 127.0F;
     inverse[i] = _mm512_set1_ps(inverse_of(largest));
   }
-  interleave_rows(args.m, kernels::i8_row_bytes(args.k), args.packed,
+  interleave_rows(args.m, ref::i8_row_bytes(args.k), args.packed,
                   [&](int64_t i, int64_t b) { return i8_line(row_of(args, i) + b, args.k - b, inverse[i]); });
 }
 

@@ -41,7 +41,7 @@ template <Format format, int kRows, int kM>
 void dots(const ProductArgs& args, int64_t row, int64_t first_m, int64_t begin, int64_t end,
           int32_t (&sums)[kRows][kM]) {
   const Weight& w = args.w;
-  const int64_t row_bytes = w.row_bytes(), a_bytes = kernels::i8_row_bytes(w.in_features);
+  const int64_t row_bytes = w.row_bytes(), a_bytes = ref::i8_row_bytes(w.in_features);
   const std::byte* a = args.a + first_m * a_bytes;
   const std::byte* weights = w.data + row * row_bytes;
   const int64_t group_cols = w.group_cols();
@@ -104,12 +104,8 @@ void rows(const ProductArgs& args, int64_t first_m) {
 
 }  // namespace
 
-int64_t i8_row_bytes(int64_t k) noexcept {
-  return kernels::i8_row_bytes(k);
-}
-
 void pack_i8(const PackArgs& args) noexcept {
-  const int64_t row_bytes = kernels::i8_row_bytes(args.k);
+  const int64_t row_bytes = ref::i8_row_bytes(args.k);
   for (int64_t i = 0; i < args.m; ++i) {
     const float* x = row_of(args, i);
     const float largest = largest_of(x, args.k);

@@ -57,8 +57,8 @@ const KernelTable& avx512_table() {
     t.swiglu = vnni::swiglu;
     t.gemm_transposed[index_of(Format::kBF16)] = vnni::gemm_transposed<Format::kBF16>;
     t.gemm_transposed[index_of(Format::kI8)] = vnni::gemm_transposed_i8;
-    t.i8[index_of(Format::kI8)] = {vnni::i8_row_bytes, vnni::pack_i8, vnni::gemm_i8<Format::kI8>};
-    t.i8[index_of(Format::kI4)] = {vnni::i8_row_bytes, vnni::pack_i8, vnni::gemm_i8<Format::kI4>};
+    t.i8[index_of(Format::kI8)] = {ref::i8_row_bytes, vnni::pack_i8, vnni::gemm_i8<Format::kI8>};
+    t.i8[index_of(Format::kI4)] = {ref::i8_row_bytes, vnni::pack_i8, vnni::gemm_i8<Format::kI4>};
     return t;
   }();
   return table;
@@ -75,8 +75,8 @@ const KernelTable& amx_table() {
     t.bf16[index_of(Format::kF8E4M3)] = {amx::bf16_row_bytes, amx::pack_bf16,
                                          amx::gemm_bf16<Format::kF8E4M3>};
     t.bf16[index_of(Format::kI8)] = {amx::bf16_row_bytes, amx::pack_bf16, amx::gemm_bf16<Format::kI8>};
-    t.i8[index_of(Format::kI8)] = {amx::i8_row_bytes, pack_i8, gemm_i8<Format::kI8>};
-    t.i8[index_of(Format::kI4)] = {amx::i8_row_bytes, pack_i8, gemm_i8<Format::kI4>};
+    t.i8[index_of(Format::kI8)] = {ref::i8_row_bytes, pack_i8, gemm_i8<Format::kI8>};
+    t.i8[index_of(Format::kI4)] = {ref::i8_row_bytes, pack_i8, gemm_i8<Format::kI4>};
     return t;
   }();
   return table;
