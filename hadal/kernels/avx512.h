@@ -77,14 +77,11 @@ inline __m512 exp_16(__m512 x) {
 inline __m512i i4_bytes(const std::byte* codes, const I4Table& table, uint8_t low, uint8_t high) {
   const __m512i pairs = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes)));
   const __m512i halves = _mm512_srlv_epi64(pairs, _mm512_set_epi64(4, 4, 4, 4, 0, 0, 0, 0));
-  const __m256i first =
-      _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table[low].data())));
-  __m512i integers = _mm512_broadcast_i64x4(first);
-  if (low != high) {
-    const __m256i second =
-        _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table[high].data())));
-    integers = _mm512_inserti64x4(integers, second, 1);
-  }
+  const auto row = [&](uint8_t group) {
+    return _mm_load_si128(reinterpret_cast<const __m128i*>(table[group].data()));
+  };
+  __m512i integers = _mm512_broadcast_i32x4(row(low));
+  if (low != high) integers = _mm512_mask_broadcast_i32x4(integers, 0xff00, row(high));
   return _mm512_shuffle_epi8(integers, _mm512_and_si512(halves, _mm512_set1_epi8(15)));
 }
 

@@ -50,16 +50,16 @@ inline float inverse_of(float largest) {
   return largest < 1e-30F ? 0.0F : 127.0F / largest;
 }
 
-/// Writes the lines of up to 16 rows as AMX takes its B operand: dword d of all rows side by side, and zeros beside them,
-/// [dwords][packed_rows(m)].
+/// Writes the lines of a panel of m rows, of total_m in all, as AMX takes its B operand: dword d of all rows side by side,
+/// and zeros beside them, [dwords][width].
 /// line(row, byte) gives a row's 64 bytes from there.
 template <class Line>
-inline void interleave_rows(int64_t m, int64_t row_bytes, std::byte* out, const Line& line) {
-  if (m == 1) {
+inline void interleave_rows(int64_t m, int64_t total_m, int64_t row_bytes, std::byte* out, const Line& line) {
+  if (total_m == 1) {
     for (int64_t b = 0; b < row_bytes; b += kLine) _mm512_storeu_si512(out + b, line(0, b));
     return;
   }
-  const int64_t width = packed_rows(m);
+  const int64_t width = std::min(kPanelRows, packed_rows(total_m));
   const auto mask = static_cast<__mmask16>((1U << width) - 1);
   for (int64_t b = 0; b < row_bytes; b += kLine) {
     __m512i r[16];

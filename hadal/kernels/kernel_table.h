@@ -74,11 +74,11 @@ struct TileAttendArgs {
 /// Rows of activations that are packed together, by one call of Product::pack.
 inline constexpr int64_t kPanelRows = 16;
 
-/// Rows that m rows take when they are packed for a Product: the last panel has room for 1, 2, 4, 8 or 16, so that its
-/// lines do not straddle those of the cache.
+/// Rows that m rows take when they are packed for a Product: whole panels, or a single one with room for 1, 2, 4, 8 or 16,
+/// so that its lines do not straddle those of the cache.
 inline int64_t packed_rows(int64_t m) {
-  const int64_t rest = m % kPanelRows;
-  return m - rest + (rest == 0 ? 0 : static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(rest))));
+  if (m > kPanelRows) return (m + kPanelRows - 1) / kPanelRows * kPanelRows;
+  return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(m)));
 }
 
 /// One panel: rows[0 .. m) of x (or its first m, if rows is null), as the same Product's gemm reads them.
