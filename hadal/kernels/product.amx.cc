@@ -27,13 +27,14 @@ namespace {
 constexpr int64_t kStrip = 32;  // weight rows at a time: two tiles
 constexpr int64_t kChunk =
     4096;  // bytes of a row that are unpacked at a time: two chunks of 32 rows stay in L2
-constexpr int64_t kSmallChunk = 512;  // the same for one pair of panels: two chunks stay in L1
-constexpr int64_t kPairs = 8;         // pairs of panels, whose results are open at the same time
+constexpr int64_t kSmallChunk = 512;               // the same for one pair of panels: two chunks stay in L1
+constexpr int64_t kMaxPairs = 8;                   // pairs of panels, whose results are open at the same time
+constexpr int64_t kGroupBytes = int64_t{1} << 20;  // of their activations: half of L2
 
 // 16 x 16 results as a tile stores them: weight row by weight row, [16][width].
 using ResultTile = float[256];
 
-// A strip's columns by bytes of the tiles' format, times up to 2 kPairs panels from activation row `row`.
+// A strip's columns by bytes of the tiles' format, times up to 2 kMaxPairs panels from activation row `row`.
 struct Item {
   int64_t strip = 0, row = 0, begin = 0, bytes = 0;
 };
@@ -190,7 +191,8 @@ class Gemm {
         row_bytes_(kInt ? ref::i8_row_bytes(args.w.in_features)
                         : kernels::bf16_row_bytes(args.w.in_features)),
         width_(args.m > kPanelRows ? kPanelRows : packed_rows(args.m)),
-        block_(scaled_bytes(args.w)) {}
+        block_(scaled_bytes(args.w)),
+        pairs_(std::clamp<int64_t>(kGroupBytes / (32 * row_bytes_), 2, kMaxPairs)) {}
 
   void run() {
     configure();
@@ -199,10 +201,10 @@ class Gemm {
     Item item = item_at(0, 0, 0);
     sources[at].open(item);
     sources[at].feed(sources[at].lines());
-    while (item.strip < args_.n) {
+    while (item.row < args_.m) {
       const Item next = after(item);
       Source<format, kInt>& coming = sources[1 - at];
-      if (next.strip < args_.n) coming.open(next);
+      if (next.row < args_.m) coming.open(next);
       multiply(item, sources[at], coming);
       coming.feed(coming.lines());
       item = next;
@@ -226,15 +228,16 @@ class Gemm {
     configure_tiles(config);
   }
 
-  int64_t pairs_from(int64_t row) const { return std::min(kPairs, (args_.m - row + 31) / 32); }
+  int64_t pairs_from(int64_t row) const { return std::min(pairs_, (args_.m - row + 31) / 32); }
   Item item_at(int64_t strip, int64_t row, int64_t begin) const {
     const int64_t chunk = std::max(pairs_from(row) == 1 ? kSmallChunk : kChunk, block_);
     return {strip, row, begin, std::min(chunk, row_bytes_ - begin)};
   }
+  // Rows of activations come last: a group of them stays in the cache while all strips go by.
   Item after(const Item& item) const {
     if (item.begin + item.bytes < row_bytes_) return item_at(item.strip, item.row, item.begin + item.bytes);
-    const int64_t row = item.row + 32 * kPairs;
-    return row < args_.m ? item_at(item.strip, row, 0) : item_at(item.strip + kStrip, 0, 0);
+    if (item.strip + kStrip < args_.n) return item_at(item.strip + kStrip, item.row, 0);
+    return item_at(0, item.row + 32 * pairs_, 0);
   }
   Pair pair_at(int64_t row, int64_t begin) const {
     Pair pair;
@@ -359,8 +362,8 @@ class Gemm {
   }
 
   const ProductArgs& args_;
-  int64_t row_bytes_, width_, block_, share_ = 0;
-  alignas(64) ResultTile results_[kPairs][4];
+  int64_t row_bytes_, width_, block_, pairs_, share_ = 0;
+  alignas(64) ResultTile results_[kMaxPairs][4];
   alignas(64) std::byte buffer_[2 * kStrip * (kChunk + kLine)];
 };
 

@@ -11,7 +11,17 @@
 namespace hadal::model {
 namespace {
 
+/// Codes of a format: eight random bytes, each `bytes & keep | set`.
+struct CodePattern {
+  uint64_t keep = 0, set = 0;
+  double rms = 1;  // of the values that come out, before any scale
+};
+
 constexpr double kStd = 0.02;  // initializer_range of the releases
+// Embeddings are large beside what random layers add to them: otherwise all tokens' hidden states grow alike, layer by
+// layer, and all choose the same experts, which no trained model does.
+constexpr CodePattern kEmbeddingPattern = {0x80ff80ff80ff80ffU, 0x4100410041004100U,
+                                           17.4};  // 8 <= |x| < 32, BF16
 constexpr int64_t kPiece = int64_t{1} << 20;
 constexpr int64_t kAlignment = 64;
 
@@ -84,12 +94,6 @@ ModelConfig tiny() {
   return c;
 }
 
-/// Codes of a format: eight random bytes, each `bytes & keep | set`.
-struct CodePattern {
-  uint64_t keep = 0, set = 0;
-  double rms = 1;  // of the values that come out, before any scale
-};
-
 // BF16 and E4M3 get random signs and mantissas, and one of two neighbouring exponents.
 CodePattern pattern_of(Format format) {
   switch (format) {
@@ -144,9 +148,8 @@ void clear_padding(std::byte* data, const Weight& w) {
 }
 
 // Gives the shape `w` its numbers at `at`, which holds Layout(w).total() bytes.
-void make_numbers(ThreadPool& pool, std::byte* at, uint64_t key, Weight& w) {
+void make_numbers(ThreadPool& pool, std::byte* at, uint64_t key, CodePattern pattern, Weight& w) {
   const Layout layout(w);
-  const CodePattern pattern = pattern_of(w.format);
   fill(pool, at, layout.codes, mix64(key), pattern.keep, pattern.set);
   clear_padding(at, w);
   w.data = at;
@@ -207,7 +210,8 @@ Model synthetic_model(ModelConfig config, WeightScheme scheme, ThreadPool& pool,
     }
     *map = weight_shape(spec, scheme);
     map->name = model.owned_names.emplace_back(spec.name);
-    make_numbers(pool, at, key, *map);
+    const bool embedding = map == &model.weights.embed_tokens;
+    make_numbers(pool, at, key, embedding ? kEmbeddingPattern : pattern_of(map->format), *map);
     at += Layout(*map).total();
   });
   if (config.tie_word_embeddings) model.weights.lm_head = model.weights.embed_tokens;
