@@ -30,7 +30,7 @@ struct Timing {
 /// cost what real ones do.
 class Bench {
  public:
-  static constexpr int64_t kTokensPerStep = 512;  // of a prompt: EngineLimits' default
+  static constexpr int64_t kTokensPerStep = 2048;  // of a prompt: EngineLimits' default
 
   /// cache_tokens: the most tokens that any run's sequences hold together, each rounded up to whole pages. Throws kCapacity
   /// when the cache does not fit. model and pool outlive the bench.

@@ -18,7 +18,7 @@ namespace hadal::engine {
 
 struct EngineLimits {
   int64_t max_num_seqs = 16;  // sequences that run together; the others wait
-  int64_t max_tokens_per_step = 512;
+  int64_t max_tokens_per_step = 2048;
   int64_t max_model_len = 0;    // 0: the model's max_position_embeddings
   int64_t kv_cache_tokens = 0;  // the cache's size; at least one request's prompt + max_tokens
 };

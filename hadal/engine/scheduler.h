@@ -33,7 +33,7 @@ struct StepPlan {
 };
 
 struct SchedulerLimits {
-  int64_t max_tokens_per_step = 512;
+  int64_t max_tokens_per_step = 2048;
   int64_t max_num_seqs = 16;
   int64_t max_model_len = 0;
 };

@@ -3,10 +3,10 @@
 // activations is subtracted again: exact. A few weight rows are streamed side by side, each line of them unpacked once
 // and multiplied with every row of activations.
 #include <algorithm>
-#include <bit>
 
 #include "hadal/kernels/avx512.h"
 #include "hadal/kernels/avx512_pack.h"
+#include "hadal/kernels/row_source.h"
 #include "hadal/kernels/vnni.h"
 
 // clang-format off: after everything that other files share
@@ -16,75 +16,98 @@
 namespace hadal::kernels::vnni {
 namespace {
 
-constexpr int64_t kAhead =
-    4096;  // bytes that are prefetched ahead: best of 1, 2, 4, 8 KiB on Sapphire Rapids
-
-// Sixty-four columns of a weight's row from column k, plus 128.
+// Bytes of a row that are prefetched ahead: best of 512 to 4096 on Sapphire Rapids.
 template <Format format>
-__m512i line_of(const std::byte* row, const uint8_t* group_code, const Weight& w, int group_shift,
-                int64_t k) {
+constexpr int64_t kAhead = format == Format::kI4 ? 2048 : 4096;
+
+// One call's view of its weight and activations.
+struct Call {
+  explicit Call(const ProductArgs& a) : args(a), w(a.w), a_bytes(ref::i8_row_bytes(a.w.in_features)) {}
+  const ProductArgs& args;
+  const RowSource w;
+  const int64_t a_bytes;
+};
+
+// Sixty-four columns of a weight's row from column k, plus 128. kWide: groups of INT4 have 64 columns or more.
+template <Format format, bool kWide>
+__m512i line_of(const RowSource& w, const std::byte* row, const uint8_t* group_code, int64_t k) {
   if constexpr (format == Format::kI8) {
-    const int64_t left = w.in_features - k;
-    const __mmask64 mask = left >= 64 ? ~uint64_t{0} : (uint64_t{1} << left) - 1;
-    return _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, row + k),
-                            _mm512_set1_epi8(static_cast<char>(0x80)));
+    const __m512i codes = k + 64 <= w.columns
+                              ? _mm512_loadu_si512(row + k)
+                              : _mm512_maskz_loadu_epi8((uint64_t{1} << (w.columns - k)) - 1, row + k);
+    return _mm512_xor_si512(codes, _mm512_set1_epi8(static_cast<char>(0x80)));
   } else {
-    const uint8_t low = group_code[k >> group_shift];
-    const bool one_group = group_shift >= 6 || k + 32 >= w.in_features;
-    const uint8_t high = one_group ? low : group_code[(k + 32) >> group_shift];
+    const uint8_t low = group_code[kWide ? k >> w.group_shift : k / 32];
+    const uint8_t high = kWide || k + 32 >= w.columns ? low : group_code[k / 32 + 1];
     return i4_bytes(row + k / 2, kI4TablePlus128, low, high);
   }
 }
 
-// sums[r][i] = integer dot product of weight row r and activation row i over columns [begin, end).
-template <Format format, int kRows, int kM>
-void dots(const ProductArgs& args, int64_t row, int64_t first_m, int64_t begin, int64_t end,
+// Brings in what is read next: of 128 columns the bytes that lie kAhead behind, in the same row or in the one that follows
+// in its place.
+template <Format format, int kRows>
+void bring(const RowSource& w, const std::byte* row, int64_t k) {
+  constexpr int64_t kBytes = format == Format::kI4 ? 64 : 128;
+  int64_t at = k / 128 * kBytes + kAhead<format>;
+  if (at >= w.row_bytes) at += (kRows - 1) * w.row_bytes;
+  for (int64_t b = 0; b < kBytes; b += 64)
+    _mm_prefetch(reinterpret_cast<const char*>(row + at + b), _MM_HINT_T0);
+}
+
+// sums[r][i] = integer dot product of weight row r and activation row i over columns [begin, end). kWhole: all columns.
+template <Format format, bool kWide, bool kWhole, int kRows, int kM>
+void dots(const Call& call, int64_t row, int64_t first_m, int64_t begin, int64_t end,
           int32_t (&sums)[kRows][kM]) {
-  const Weight& w = args.w;
-  const int64_t row_bytes = w.row_bytes(), a_bytes = ref::i8_row_bytes(w.in_features);
-  const std::byte* a = args.a + first_m * a_bytes;
-  const std::byte* weights = w.data + row * row_bytes;
-  const int64_t group_cols = w.group_cols();
-  const uint8_t* group_code = w.group_code + (w.first_row + row) * group_cols;
-  const int group_shift = w.group > 0 ? std::countr_zero(static_cast<uint64_t>(w.group)) : 0;
+  const RowSource w = call.w;
+  const std::byte* a = call.args.a + first_m * call.a_bytes;
+  const std::byte* weights = w.data + row * w.row_bytes;
+  const uint8_t* group_code = w.group_code + row * w.group_cols;
   __m512i sum[kRows][kM], offset[kM];
   for (int i = 0; i < kM; ++i) {
     offset[i] = _mm512_setzero_si512();
     for (int r = 0; r < kRows; ++r) sum[r][i] = _mm512_setzero_si512();
   }
-  const bool whole = begin == 0 && end >= w.in_features;
-  for (int64_t k = begin; k < end; k += 64) {
+  const auto add_line = [&](int64_t k) {
     __m512i line[kRows];
-    for (int r = 0; r < kRows; ++r) {
-      const std::byte* from = weights + r * row_bytes;
-      _mm_prefetch(reinterpret_cast<const char*>(from + k / (format == Format::kI4 ? 2 : 1) + kAhead),
-                   _MM_HINT_T0);
-      line[r] = line_of<format>(from, group_code + r * group_cols, w, group_shift, k);
-    }
+    for (int r = 0; r < kRows; ++r)
+      line[r] = line_of<format, kWide>(w, weights + r * w.row_bytes, group_code + r * w.group_cols, k);
     for (int i = 0; i < kM; ++i) {
-      const __m512i codes = _mm512_loadu_si512(a + i * a_bytes + k);
-      if (!whole)
+      const __m512i codes = _mm512_loadu_si512(a + i * call.a_bytes + k);
+      if (!kWhole)
         offset[i] = _mm512_dpbusd_epi32(offset[i], _mm512_set1_epi8(static_cast<char>(0x80)), codes);
       for (int r = 0; r < kRows; ++r) sum[r][i] = _mm512_dpbusd_epi32(sum[r][i], line[r], codes);
     }
+  };
+  int64_t k = begin;
+  for (; k + 128 <= end; k += 128) {
+    for (int r = 0; r < kRows; ++r) bring<format, kRows>(w, weights + r * w.row_bytes, k);
+    add_line(k);
+    add_line(k + 64);
   }
+  for (; k < end; k += 64) add_line(k);
   for (int i = 0; i < kM; ++i) {
-    const int32_t excess = whole ? 128 * args.a_sum[first_m + i] : _mm512_reduce_add_epi32(offset[i]);
+    const int32_t excess = kWhole ? 128 * call.args.a_sum[first_m + i] : _mm512_reduce_add_epi32(offset[i]);
     for (int r = 0; r < kRows; ++r) sums[r][i] = _mm512_reduce_add_epi32(sum[r][i]) - excess;
   }
 }
 
 // c for kRows weight rows and kM activation rows.
-template <Format format, int kRows, int kM>
-void block(const ProductArgs& args, int64_t j, int64_t first_m) {
+template <Format format, bool kWide, int kRows, int kM>
+void block(const Call& call, int64_t j, int64_t first_m) {
+  const ProductArgs& args = call.args;
   const Weight& w = args.w;
-  const int64_t row = args.first_n + j, step = std::min(w.block_cols, w.in_features);
+  const int64_t row = args.first_n + j, columns = w.in_features, step = std::min(w.block_cols, columns);
+  const int64_t scale_cols = step == columns ? 1 : w.scale_cols();
   float total[kRows][kM] = {};
-  for (int64_t b = 0, begin = 0; begin < w.in_features; ++b, begin += step) {
+  for (int64_t b = 0, begin = 0; begin < columns; ++b, begin += step) {
     int32_t sums[kRows][kM];
-    dots<format, kRows, kM>(args, row, first_m, begin, std::min(begin + step, w.in_features), sums);
+    if (step == columns) {
+      dots<format, kWide, true, kRows, kM>(call, row, first_m, 0, columns, sums);
+    } else {
+      dots<format, kWide, false, kRows, kM>(call, row, first_m, begin, std::min(begin + step, columns), sums);
+    }
     for (int r = 0; r < kRows; ++r) {
-      const float scale = w.scale[(w.first_row + row + r) * w.scale_cols() + b];
+      const float scale = w.scale[(w.first_row + row + r) * scale_cols + b];
       for (int i = 0; i < kM; ++i) total[r][i] += static_cast<float>(sums[r][i]) * scale;
     }
   }
@@ -94,12 +117,22 @@ void block(const ProductArgs& args, int64_t j, int64_t first_m) {
   }
 }
 
-template <Format format, int kM>
-void rows(const ProductArgs& args, int64_t first_m) {
+template <Format format, bool kWide, int kM>
+void rows(const Call& call, int64_t first_m) {
   constexpr int kRows = kM <= 4 ? 4 : 2;  // 16 sums, and as many registers for what they are made of
   int64_t j = 0;
-  for (; j + kRows <= args.n; j += kRows) block<format, kRows, kM>(args, j, first_m);
-  for (; j < args.n; ++j) block<format, 1, kM>(args, j, first_m);
+  for (; j + kRows <= call.args.n; j += kRows) block<format, kWide, kRows, kM>(call, j, first_m);
+  for (; j < call.args.n; ++j) block<format, kWide, 1, kM>(call, j, first_m);
+}
+
+template <Format format, bool kWide>
+void multiply(const ProductArgs& args) {
+  const Call call(args);
+  int64_t i = 0;
+  for (; i + 8 <= args.m; i += 8) rows<format, kWide, 8>(call, i);
+  for (; i + 4 <= args.m; i += 4) rows<format, kWide, 4>(call, i);
+  for (; i + 2 <= args.m; i += 2) rows<format, kWide, 2>(call, i);
+  if (i < args.m) rows<format, kWide, 1>(call, i);
 }
 
 }  // namespace
@@ -123,11 +156,11 @@ void pack_i8(const PackArgs& args) noexcept {
 
 template <Format format>
 void gemm_i8(const ProductArgs& args) noexcept {
-  int64_t i = 0;
-  for (; i + 8 <= args.m; i += 8) rows<format, 8>(args, i);
-  for (; i + 4 <= args.m; i += 4) rows<format, 4>(args, i);
-  for (; i + 2 <= args.m; i += 2) rows<format, 2>(args, i);
-  if (i < args.m) rows<format, 1>(args, i);
+  if (format != Format::kI4 || args.w.group >= 64) {
+    multiply<format, true>(args);
+  } else {
+    multiply<format, false>(args);
+  }
 }
 
 template void gemm_i8<Format::kI8>(const ProductArgs&) noexcept;

@@ -3,11 +3,11 @@
 // Rows of weights as AMX tiles take them. Included by product.amx.cc only.
 
 #include <algorithm>
-#include <bit>
 
 #include "hadal/core/weight.h"
 #include "hadal/kernels/avx512.h"
 #include "hadal/kernels/avx512_pack.h"
+#include "hadal/kernels/row_source.h"
 
 // clang-format off: after everything that other files share
 #include "hadal/kernels/avx512_begin.inc"
@@ -21,23 +21,6 @@ inline __mmask64 first_bytes(int64_t count) {
 inline void bring(const std::byte* at) {
   _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T1);
 }
-
-/// What rows of a weight are unpacked from: what Weight knows, ready for a loop that has no time to divide.
-struct RowSource {
-  explicit RowSource(const Weight& w)
-      : data(w.data),
-        row_bytes(w.row_bytes()),
-        columns(w.in_features),
-        group_code(w.group_code ? w.group_code + w.first_row * w.group_cols() : nullptr),
-        group_cols(w.group_cols()),
-        group_shift(w.group > 0 ? std::countr_zero(static_cast<uint64_t>(w.group)) : 0) {}
-
-  const std::byte* data;
-  int64_t row_bytes, columns;
-  const uint8_t* group_code;
-  int64_t group_cols;
-  int group_shift;
-};
 
 /// Bytes [begin, begin + bytes) of a row as the tiles take them, BF16 or integers, whole lines; zeros beyond the row's end.
 /// Brings the stored bytes `ahead` of those that it reads into the cache meanwhile.

@@ -11,9 +11,9 @@
 namespace hadal::model {
 namespace {
 
-// Tokens that go through the experts together: enough that an expert sees several rows for each time its weights are
-// read (512 x 8 / 256 = 16 on V3), few enough that the rows of all pairs stay around 100 MB on V3.
-constexpr int64_t kTokensAtOnce = 512;
+// Numbers in the outputs of all (token, expert) pairs that go through the experts together: enough that an expert sees many
+// rows for each time its weights are read (2,048 x 6 / 64 = 192 on V2-Lite, 585 x 8 / 256 = 18 on V3), few enough for memory.
+constexpr int64_t kNumbersAtOnce = int64_t{1} << 25;
 
 ops::GateRule gate_rule(const ModelConfig& c) {
   ops::GateRule rule;
@@ -136,8 +136,9 @@ void mlp_forward(ops::Context& ctx, const MlpWeights& w, Mat<const float> x, Mat
 void moe_forward(ops::Context& ctx, const MoeWeights& w, const ModelConfig& c, Mat<const float> x,
                  const Routes& routes, Mat<float> y) {
   const PhaseScope timed(Phase::kExperts);
-  for (int64_t first = 0; first < x.shape[0]; first += kTokensAtOnce) {
-    const int64_t T = std::min(kTokensAtOnce, x.shape[0] - first);
+  const int64_t at_once = std::max<int64_t>(1, kNumbersAtOnce / (c.num_experts_per_tok * c.hidden_size));
+  for (int64_t first = 0; first < x.shape[0]; first += at_once) {
+    const int64_t T = std::min(at_once, x.shape[0] - first);
     const auto frame = ctx.scratch.frame();
     const auto tokens = x.rows(first, T);
     const Routes chosen{routes.ids.rows(first, T), routes.weights.rows(first, T)};
