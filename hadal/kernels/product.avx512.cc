@@ -54,10 +54,19 @@ void bring(const RowSource& w, const std::byte* row, int64_t k) {
     _mm_prefetch(reinterpret_cast<const char*>(row + at + b), _MM_HINT_T0);
 }
 
-// sums[r][i] = integer dot product of weight row r and activation row i over columns [begin, end). kWhole: all columns.
+// The sums of four vectors' sixteen integers.
+__m128i sums_of(__m512i a, __m512i b, __m512i c, __m512i d) {
+  const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+  const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+  const __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+  const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+  return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+}
+
+// sums[i][r] = integer dot product of weight row r and activation row i over columns [begin, end). kWhole: all columns.
 template <Format format, bool kWide, bool kWhole, int kRows, int kM>
 void dots(const Call& call, int64_t row, int64_t first_m, int64_t begin, int64_t end,
-          int32_t (&sums)[kRows][kM]) {
+          int32_t (&sums)[kM][kRows]) {
   const RowSource w = call.w;
   const std::byte* a = call.args.a + first_m * call.a_bytes;
   const std::byte* weights = w.data + row * w.row_bytes;
@@ -87,7 +96,12 @@ void dots(const Call& call, int64_t row, int64_t first_m, int64_t begin, int64_t
   for (; k < end; k += 64) add_line(k);
   for (int i = 0; i < kM; ++i) {
     const int32_t excess = kWhole ? 128 * call.args.a_sum[first_m + i] : _mm512_reduce_add_epi32(offset[i]);
-    for (int r = 0; r < kRows; ++r) sums[r][i] = _mm512_reduce_add_epi32(sum[r][i]) - excess;
+    if constexpr (kRows == 4) {
+      const __m128i four = sums_of(sum[0][i], sum[1][i], sum[2][i], sum[3][i]);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(sums[i]), _mm_sub_epi32(four, _mm_set1_epi32(excess)));
+    } else {
+      for (int r = 0; r < kRows; ++r) sums[i][r] = _mm512_reduce_add_epi32(sum[r][i]) - excess;
+    }
   }
 }
 
@@ -98,9 +112,9 @@ void block(const Call& call, int64_t j, int64_t first_m) {
   const Weight& w = args.w;
   const int64_t row = args.first_n + j, columns = w.in_features, step = std::min(w.block_cols, columns);
   const int64_t scale_cols = step == columns ? 1 : w.scale_cols();
-  float total[kRows][kM] = {};
+  float total[kM][kRows] = {};
   for (int64_t b = 0, begin = 0; begin < columns; ++b, begin += step) {
-    int32_t sums[kRows][kM];
+    int32_t sums[kM][kRows];
     if (step == columns) {
       dots<format, kWide, true, kRows, kM>(call, row, first_m, 0, columns, sums);
     } else {
@@ -108,12 +122,12 @@ void block(const Call& call, int64_t j, int64_t first_m) {
     }
     for (int r = 0; r < kRows; ++r) {
       const float scale = w.scale[(w.first_row + row + r) * scale_cols + b];
-      for (int i = 0; i < kM; ++i) total[r][i] += static_cast<float>(sums[r][i]) * scale;
+      for (int i = 0; i < kM; ++i) total[i][r] += static_cast<float>(sums[i][r]) * scale;
     }
   }
   for (int i = 0; i < kM; ++i) {
     for (int r = 0; r < kRows; ++r)
-      args.c[(first_m + i) * args.ldc + j + r] = total[r][i] * args.a_scale[first_m + i];
+      args.c[(first_m + i) * args.ldc + j + r] = total[i][r] * args.a_scale[first_m + i];
   }
 }
 

@@ -11,6 +11,11 @@ namespace {
 
 using kernels::index_of;
 
+// Heads of a map, each of some of its rows, that one thread takes at a time.
+int64_t heads_in_piece(const Weight& w, int64_t rows, int64_t tokens) {
+  return kBytesInPiece / (rows * w.row_bytes() * tokens + 1) + 1;
+}
+
 void check_linear(const char* op, Mat<const float> x, const Weight& w, Mat<float> y) {
   HADAL_CHECK(
       !w.empty() && x.shape[1] == w.in_features && y.shape[1] == w.out_features && x.shape[0] == y.shape[0],
@@ -23,7 +28,7 @@ void linear_packed(Context& ctx, Mat<const float> x, const Weight& w, Mat<float>
   if (x.shape[0] == 0) return;
   const auto frame = ctx.scratch.frame();
   const Packed packed = pack(ctx, x, w, packing);
-  parallel_for(ctx.pool, w.out_features, rows_in_piece(w.out_features, ctx.pool.num_threads()),
+  parallel_for(ctx.pool, w.out_features, rows_in_piece(w, x.shape[0], ctx.pool.num_threads()),
                [&](int64_t begin, int64_t end) { packed.multiply(w, begin, end, y); });
 }
 
@@ -58,7 +63,7 @@ void head_linear_transposed(Context& ctx, Cube<const float> x, const Weight& w, 
   const bool round = unquantised_packing_for(ctx.precision, w) == Packing::kBF16;
   const auto frame = ctx.scratch.frame();
   const auto rounded = ctx.scratch.cube<float>(tokens, heads, in);
-  parallel_for(ctx.pool, heads, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(ctx.pool, heads, heads_in_piece(w, in, tokens), [&](int64_t begin, int64_t end) {
     for (int64_t h = begin; h < end; ++h) {
       for (int64_t t = 0; t < tokens; ++t) {
         const float* from = x[t][h].data;
@@ -98,7 +103,7 @@ void head_linear(Context& ctx, Cube<const float> x, const Weight& w, int64_t row
   const auto frame = ctx.scratch.frame();
   const auto packed = ctx.scratch.vec<Packed>(heads);
   for (int64_t h = 0; h < heads; ++h) packed[h] = Packed(ctx, tokens, w, packing);
-  parallel_for(ctx.pool, heads, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(ctx.pool, heads, heads_in_piece(w, out, tokens), [&](int64_t begin, int64_t end) {
     for (int64_t h = begin; h < end; ++h) {
       const Mat<const float> x_head{x.data + h * x.stride[1], {tokens, x.shape[2]}, {x.stride[0], 1}};
       for (int64_t p = 0; p < packed[h].num_panels(); ++p) packed[h].pack_panel(ctx, x_head, nullptr, w, p);

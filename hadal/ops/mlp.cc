@@ -45,6 +45,12 @@ void for_pieces(Vec<Running> running, int64_t Running::*first, int64_t begin, in
 
 struct Totals {
   int64_t panels = 0, strips = 0, out_strips = 0;
+  int64_t rows = 0, bytes = 0,
+          out_bytes = 0;  // of activations; of weights, as often as a row of activations meets them
+
+  // Pieces that are worth a thread's while.
+  int64_t strips_at_once() const { return kBytesInPiece / (bytes / strips + 1) + 1; }
+  int64_t out_strips_at_once() const { return kBytesInPiece / (out_bytes / out_strips + 1) + 1; }
 };
 
 Totals prepare(Context& ctx, Mat<const float> x, std::span<const MlpTask> tasks, Vec<Running> running) {
@@ -62,14 +68,17 @@ Totals prepare(Context& ctx, Mat<const float> x, std::span<const MlpTask> tasks,
     r.up = ctx.scratch.mat<float>(m, width);
     // Of several tasks each gives all threads something to do, so their pieces may be long.
     const int sharing = std::max(1, ctx.pool.num_threads() / static_cast<int>(tasks.size()));
-    r.strip = rows_in_piece(width, sharing);
-    r.out_strip = rows_in_piece(task.down->out_features, sharing);
+    r.strip = rows_in_piece(*task.gate, 2 * m, sharing);
+    r.out_strip = rows_in_piece(*task.down, m, sharing);
     r.first_panel = totals.panels;
     r.first_strip = totals.strips;
     r.first_out_strip = totals.out_strips;
     totals.panels += r.in.num_panels();
     totals.strips += r.strips();
     totals.out_strips += r.out_strips();
+    totals.rows += m;
+    totals.bytes += 2 * m * task.gate->bytes();
+    totals.out_bytes += m * task.down->bytes();
   }
   return totals;
 }
@@ -92,20 +101,21 @@ void down(const Running& r, int64_t strip) {
 
 // All tasks piece by piece, every thread at every task: for few rows, where the reading of the weights is the work.
 void run_by_pieces(Context& ctx, Mat<const float> x, Vec<Running> running, const Totals& totals) {
-  parallel_for(ctx.pool, totals.panels, 1, [&](int64_t begin, int64_t end) {
+  const int64_t panels = panels_in_piece(totals.panels, totals.rows, x.shape[1]);
+  parallel_for(ctx.pool, totals.panels, panels, [&](int64_t begin, int64_t end) {
     for_pieces(running, &Running::first_panel, begin, end, [&](const Running& r, int64_t panel) {
       r.in.pack_panel(ctx, x, r.task->rows.data(), *r.task->gate, panel);
     });
   });
-  parallel_for(ctx.pool, totals.strips, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(ctx.pool, totals.strips, totals.strips_at_once(), [&](int64_t begin, int64_t end) {
     for_pieces(running, &Running::first_strip, begin, end, gate_and_up);
   });
-  parallel_for(ctx.pool, totals.panels, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(ctx.pool, totals.panels, panels, [&](int64_t begin, int64_t end) {
     for_pieces(running, &Running::first_panel, begin, end, [&](const Running& r, int64_t panel) {
       r.hidden_packed.pack_panel(ctx, r.hidden, nullptr, *r.task->down, panel);
     });
   });
-  parallel_for(ctx.pool, totals.out_strips, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(ctx.pool, totals.out_strips, totals.out_strips_at_once(), [&](int64_t begin, int64_t end) {
     for_pieces(running, &Running::first_out_strip, begin, end, down);
   });
 }

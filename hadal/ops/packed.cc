@@ -124,9 +124,10 @@ void Packed::multiply(const Weight& w, int64_t begin, int64_t end, Mat<float> y)
 
 Packed pack(Context& ctx, Mat<const float> x, const Weight& w, Packing packing) {
   const Packed packed(ctx, x.shape[0], w, packing);
-  parallel_for(ctx.pool, packed.num_panels(), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p) packed.pack_panel(ctx, x, nullptr, w, p);
-  });
+  parallel_for(ctx.pool, packed.num_panels(), panels_in_piece(packed.num_panels(), x.shape[0], x.shape[1]),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t p = begin; p < end; ++p) packed.pack_panel(ctx, x, nullptr, w, p);
+               });
   return packed;
 }
 

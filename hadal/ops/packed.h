@@ -48,12 +48,22 @@ class Packed {
   Mat<float> rows_, f8_scale_;                 // floats
 };
 
-/// Output features in one piece of work, a multiple of 32. Kernels bring in the rows behind those at hand, which helps only
-/// while a piece goes on; so pieces are as long as leaves each thread some of them.
-inline int64_t rows_in_piece(int64_t out_features, int num_threads) {
+/// Bytes that a thread reads in about the time that it takes to wake it: less is not worth a piece of its own.
+inline constexpr int64_t kBytesInPiece = int64_t{64} << 10;
+
+/// Output features in one piece of work on m rows, a multiple of 32. Kernels bring in the rows behind those at hand, which
+/// helps only while a piece goes on; so pieces are as long as leaves each thread some of them.
+inline int64_t rows_in_piece(const Weight& w, int64_t m, int num_threads) {
   constexpr int64_t kFewest = 32, kMost = 128, kPiecesForAThread = 4;
-  const int64_t fair = out_features / (kPiecesForAThread * num_threads) / kFewest * kFewest;
-  return std::clamp(fair, kFewest, kMost);
+  const int64_t fair = w.out_features / (kPiecesForAThread * num_threads) / kFewest * kFewest;
+  const int64_t worth = kBytesInPiece / (w.row_bytes() * m + 1) / kFewest * kFewest + kFewest;
+  return std::max(std::clamp(fair, kFewest, kMost), worth);
+}
+
+/// Panels of m rows in all, k numbers each, that one thread packs at a time.
+inline int64_t panels_in_piece(int64_t panels, int64_t m, int64_t k) {
+  const int64_t numbers = m * k / std::max<int64_t>(panels, 1);
+  return kBytesInPiece / static_cast<int64_t>(sizeof(float)) / std::max<int64_t>(numbers, 1) + 1;
 }
 
 /// All panels of x, in parallel.
