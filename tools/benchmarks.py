@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes docs/benchmarks.md from bench/results/*.json; with --check, says whether the page is what it would write.
 
-A result is what `hadal bench --json` prints, under a name that says where and when: 2026-11-22-xeon-8488c.json.
+A result is what `hadal bench --json` or bench/peers/compare.py prints, under a name that says where and when:
+2026-11-22-xeon-8488c.json, 2026-11-22-xeon-8488c.peers.json.
 """
 import argparse
 import json
@@ -45,8 +46,22 @@ def row(run: dict) -> str:
     return "| " + " | ".join(str(cell) for cell in cells) + " |\n"
 
 
+def peers_section(name: str, result: dict) -> str:
+    text = f"\n## {name}\n\nhadal and {result['peer']} in turn, {result['threads']} threads, medians of {result['rounds']} rounds, "
+    text += "tokens/s, a model of V2-Lite's shape or a tiny one of 26 layers (`bench/peers/compare.py`):\n\n"
+    text += "| | bits | prompt | depth | users | hadal | llama.cpp | ratio |\n|---|---|---|---|---|---|---|---|\n"
+    for line in result["lines"]:
+        cells = [f"{line['shape']} {line['phase']}", line["bits"], line.get("prompt", ""), line.get("depth", "")]
+        cells += [line.get("users", 1), f"{line['hadal']:.4g}", f"{line['llama.cpp']:.4g}"]
+        cells.append(f"{line['hadal'] / line['llama.cpp']:.2f}")
+        text += "| " + " | ".join(str(cell) for cell in cells) + " |\n"
+    return text
+
+
 def section(file: pathlib.Path) -> str:
     result = json.loads(file.read_text(encoding="utf-8"))
+    if "peer" in result:
+        return peers_section(file.stem, result)
     machine = result["machine"]
     rates = ", ".join(f"{unit} {rate:g}" for unit, rate in machine["tflop_s"].items())
     text = f"\n## {file.stem}\n\n{machine['cpu']}, {machine['threads']} threads, {machine['isa']} kernels; "
