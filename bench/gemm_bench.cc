@@ -5,6 +5,7 @@
 #include <random>
 #include <vector>
 
+#include "bench/random_weights.h"
 #include <benchmark/benchmark.h>
 
 #include "hadal/core/dtype.h"
@@ -14,12 +15,8 @@
 namespace hadal::kernels {
 namespace {
 
-struct Shape {
-  const char* name;
-  int64_t n, k;
-};
-constexpr Shape kShapes[] = {
-    {"v2_lite_expert_up", 1408, 2048}, {"v2_lite_expert_down", 2048, 1408}, {"v3_expert_up", 2048, 7168}};
+using bench::kShapes;
+using bench::Shape;
 
 // Gaussian, as weights are: denormal or huge numbers would time the processor's exceptions.
 std::vector<std::byte> random_weights(Format format, int64_t count) {

@@ -2,13 +2,11 @@
 // x 2, bytes/s the weights' own bytes. The weights are as many matrices as fill 512 MiB, used in turn: with one row of
 // activations this is what decoding streams from memory.
 //   build/release/bench/product_bench --benchmark_repetitions=5
-#include <cstring>
-#include <random>
 #include <string>
 #include <vector>
 
+#include "bench/random_weights.h"
 #include <benchmark/benchmark.h>
-#include <sys/mman.h>
 
 #include "hadal/core/arena.h"
 #include "hadal/kernels/kernel_table.h"
@@ -16,29 +14,10 @@
 namespace hadal::kernels {
 namespace {
 
-struct Shape {
-  const char* name;
-  int64_t n, k;
-};
-constexpr Shape kShapes[] = {
-    {"v2_lite_expert_up", 1408, 2048}, {"v2_lite_expert_down", 2048, 1408}, {"v3_expert_up", 2048, 7168}};
-constexpr int64_t kPool = int64_t{512} << 20;
-
-// Random bytes in huge pages, made once: as codes of any format they are ordinary numbers, but for a few exponents.
-const std::byte* pool_bytes() {
-  static const std::byte* const bytes = [] {
-    void* at =
-        mmap(nullptr, static_cast<size_t>(kPool), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    madvise(at, static_cast<size_t>(kPool), MADV_HUGEPAGE);
-    std::mt19937_64 random(1);
-    for (int64_t i = 0; i < kPool; i += 8) {
-      const uint64_t value = random() & 0xbf3fbf3fbf3fbf3f;  // BF16 below 2, FP8 below 2: no NaN, no infinity
-      std::memcpy(static_cast<std::byte*>(at) + i, &value, sizeof value);
-    }
-    return static_cast<const std::byte*>(at);
-  }();
-  return bytes;
-}
+using bench::kPool;
+using bench::kShapes;
+using bench::pool_bytes;
+using bench::Shape;
 
 void product(benchmark::State& state, const Product& product, Format format, Shape shape, bool integers) {
   const int64_t m = state.range(0), k = shape.k;
