@@ -55,11 +55,11 @@ inline void transpose_16(__m512i (&r)[16]) {
   }
 }
 
-/// e^x, relative error below 2e-7: x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial for e^r. -infinity gives 0.
+/// e^x, relative error below 2e-7: x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial for e^r. -infinity gives 0, NaN stays.
 inline __m512 exp_16(__m512 x) {
   // scalef reaches down to 0 by itself, but n must stay a number: beyond these bounds the result is 0 or infinity anyway.
-  x = _mm512_max_ps(x, _mm512_set1_ps(-126.0F));
-  x = _mm512_min_ps(x, _mm512_set1_ps(89.0F));
+  x = _mm512_max_ps(_mm512_set1_ps(-126.0F), x);  // of a NaN and a number, the second
+  x = _mm512_min_ps(_mm512_set1_ps(89.0F), x);
   const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504F)), 8);
   __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693145752F), x);  // ln 2, the bits that multiply exactly
   r = _mm512_fnmadd_ps(n, _mm512_set1_ps(1.42860677e-06F), r);      // and the rest of it

@@ -2,6 +2,9 @@
 
 // Activations in the layouts of the AVX-512 and AMX rows. Included by their .cc files only.
 
+#include <bit>
+#include <limits>
+
 #include "hadal/kernels/avx512.h"
 #include "hadal/kernels/kernel_table.h"
 #include "hadal/kernels/ref.h"
@@ -26,28 +29,35 @@ inline __m512i bf16_line(const float* x, int64_t count) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
-/// Sixty-four columns of a row as 8-bit integers x * inverse, rounded to nearest even; beyond `count` zeros.
+/// Sixty-four columns of a row as 8-bit integers x * inverse, rounded to nearest even; beyond `count` zeros. Zeros too where
+/// the product is NaN: infinity times the 0 that inverse_of() has for such a row.
 inline __m512i i8_line(const float* x, int64_t count, __m512 inverse) {
   __m128i part[4];
   for (int64_t q = 0; q < 4; ++q) {
     const int64_t left = count - 16 * q;
     const __m512 values = left > 0 ? load_floats(x + 16 * q, left) : _mm512_setzero_ps();
-    part[q] = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(values, inverse)));
+    const __m512 scaled = _mm512_mul_ps(values, inverse);
+    const __mmask16 number = _mm512_cmp_ps_mask(scaled, scaled, _CMP_ORD_Q);
+    part[q] = _mm512_cvtsepi32_epi8(_mm512_maskz_cvtps_epi32(number, scaled));
   }
   const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(part[0]), part[1], 1);
   const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(part[2]), part[3], 1);
   return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
-/// max|x| of a row, 0 if it is too small to be divided by (i8.ref.cc).
+/// max|x| of a row, NaN for one with an infinity or a NaN (i8.ref.cc).
 inline float largest_of(const float* x, int64_t k) {
-  __m512 largest = _mm512_setzero_ps();
-  for (int64_t i = 0; i < k; i += 16)
-    largest = _mm512_max_ps(largest, _mm512_abs_ps(load_floats(x + i, k - i)));
-  return _mm512_reduce_max_ps(largest);
+  __m512i largest = _mm512_setzero_si512();
+  for (int64_t i = 0; i < k; i += 16) {
+    const __m512 magnitude = _mm512_abs_ps(load_floats(x + i, k - i));
+    largest = _mm512_max_epi32(largest, _mm512_castps_si512(magnitude));
+  }
+  const int32_t bits = _mm512_reduce_max_epi32(largest);
+  return bits < 0x7f800000 ? std::bit_cast<float>(bits) : std::numeric_limits<float>::quiet_NaN();
 }
+/// What a row is multiplied with to become integers; 0 if its largest is too small to be divided by, or NaN.
 inline float inverse_of(float largest) {
-  return largest < 1e-30F ? 0.0F : 127.0F / largest;
+  return largest >= 1e-30F ? 127.0F / largest : 0.0F;
 }
 
 /// Writes the lines of a panel of m rows, of total_m in all, as AMX takes its B operand: dword d of all rows side by side,

@@ -44,6 +44,22 @@ TEST(Rmsnorm, IsTheFormula) {
   }
 }
 
+// W8A8 has ties that hang on the last bit (KernelTable). Sizes around the rounds and cascades of partial sums.
+TEST(Rmsnorm, HasTheBitsOfTheReference) {
+  const KernelTable& ref = *runnable_tables().front();
+  for (const KernelTable* table : runnable_tables()) {
+    for (const int64_t n : {1, 7, 8, 31, 32, 33, 64, 511, 512, 513, 1536, 7168, 7185}) {
+      TestRandom random(static_cast<uint32_t>(n));
+      const auto x = random.uniform_vector(2 * n, -3.0F, 3.0F),
+                 weight = random.uniform_vector(n, -2.0F, 2.0F);
+      std::vector<float> expected(x.size()), found(x.size());
+      ref.rmsnorm(x.data(), n, weight.data(), expected.data(), n, 2, n, 1e-6);
+      table->rmsnorm(x.data(), n, weight.data(), found.data(), n, 2, n, 1e-6);
+      ASSERT_EQ(found, expected) << table->isa << ", " << n;
+    }
+  }
+}
+
 TEST(Rmsnorm, WorksInPlace) {
   for (const KernelTable* table : runnable_tables()) {
     TestRandom random(2);
@@ -150,6 +166,15 @@ TEST(Rope, MultipliesEachPairByItsComplexNumber) {
         ASSERT_NEAR(x[at], expected.real(), kRopeTolerance);
         ASSERT_NEAR(x[at + 1], expected.imag(), kRopeTolerance);
       }
+    }
+  }
+}
+
+TEST(Rope, HasTheBitsOfTheReference) {
+  for (const KernelTable* table : runnable_tables()) {
+    for (const int64_t pairs : {1, 4, 7, 32}) {
+      const auto x = TestRandom(8).uniform_vector(2 * pairs, -1.0F, 1.0F);
+      EXPECT_EQ(rotated(*table, x, 77.0), rotated(*runnable_tables().front(), x, 77.0)) << table->isa;
     }
   }
 }

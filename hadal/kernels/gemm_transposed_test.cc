@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "hadal/kernels/kernel_table.h"
+#include "hadal/kernels/test_guarded.h"
 #include "hadal/kernels/test_weight.h"
 
 namespace hadal::kernels {
@@ -30,6 +31,7 @@ class Product {
         format_(format),
         weight_(random_, format, shape.first_row + shape.rows, shape.cols, shape.block_rows,
                 shape.block_cols),
+        guarded_(weight_.weight().data, weight_.weight().bytes()),
         a_({shape.m, shape.rows + 2}),
         c_({shape.m + 1, shape.cols + 3}) {
     a_.values() = random_.uniform_vector(shape.m * a_.shape()[1], -1.0F, 1.0F);
@@ -37,7 +39,9 @@ class Product {
   }
 
   void compute(const KernelTable& table, int64_t row, int64_t count) {
-    const Weight w = weight_.weight().rows(shape_.first_row, shape_.rows);
+    Weight w = weight_.weight();
+    w.data = guarded_.data();
+    w = w.rows(shape_.first_row, shape_.rows);
     GemmTransposedArgs args;
     args.a = a_.view()[row].data;
     args.lda = a_.shape()[1];
@@ -84,11 +88,13 @@ class Product {
   TestRandom random_;
   Format format_;
   TestWeight weight_;
+  Guarded guarded_;
   Tensor<float, 2> a_, c_;
 };
 
 std::vector<Shape> shapes(Format format) {
-  std::vector<Shape> all = {{1, 1, 1}, {2, 5, 9}, {3, 16, 64}, {1, 128, 512}, {5, 3, 513}, {2, 33, 1030}};
+  std::vector<Shape> all = {{1, 1, 1},   {2, 5, 9},     {3, 16, 64}, {1, 128, 512},
+                            {5, 3, 513}, {2, 33, 1030}, {9, 7, 273}};
   if (format == Format::kI8) all.push_back({2, 20, 300, 1, 128, 3});
   if (format != Format::kF8E4M3) return all;
   const int64_t blocks[][2] = {{96, 40}, {128, 128}, {3, 8}, {7, 700}, {1, 1}};

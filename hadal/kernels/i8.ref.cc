@@ -1,6 +1,7 @@
 // Products of 8-bit activations with integer weights: the definition that every other row equals bit by bit.
 #include <algorithm>
-#include <cmath>
+#include <bit>
+#include <limits>
 
 #include "hadal/kernels/i4_table.h"
 #include "hadal/kernels/ref.h"
@@ -29,6 +30,15 @@ int32_t dot(const int8_t* a, const int8_t* w, int64_t n) {
   return sum;
 }
 
+// max|x|, or NaN for a row with an infinity or a NaN, which no code can express. Compared as integers, which order
+// magnitudes as floats do and put infinity and NaN on top.
+float largest_of(const float* x, int64_t n) {
+  constexpr uint32_t kMagnitude = 0x7fffffff, kInfinity = 0x7f800000;
+  uint32_t largest = 0;
+  for (int64_t k = 0; k < n; ++k) largest = std::max(largest, std::bit_cast<uint32_t>(x[k]) & kMagnitude);
+  return largest < kInfinity ? std::bit_cast<float>(largest) : std::numeric_limits<float>::quiet_NaN();
+}
+
 }  // namespace
 
 int64_t i8_row_bytes(int64_t k) noexcept {
@@ -40,18 +50,18 @@ void pack_i8(const PackArgs& args) noexcept {
   for (int64_t i = 0; i < args.m; ++i) {
     const float* x = args.x + (args.rows ? args.rows[i] : i) * args.ldx;
     auto* codes = reinterpret_cast<int8_t*>(args.packed) + i * row_bytes;
-    float largest = 0.0F;
-    for (int64_t k = 0; k < args.k; ++k) largest = std::max(largest, std::fabs(x[k]));
-    // Below this, 127 / largest overflows; such a row is zero for every purpose.
-    const float inverse = largest < 1e-30F ? 0.0F : 127.0F / largest;
+    const float largest = largest_of(x, args.k);
+    // Below this, 127 / largest overflows; such a row is zero for every purpose. NaN: the scale says it all.
+    const float inverse = largest >= 1e-30F ? 127.0F / largest : 0.0F;
+    const int64_t coded = inverse > 0.0F ? args.k : 0;
     int32_t sum = 0;
-    for (int64_t k = 0; k < args.k; ++k) {
+    for (int64_t k = 0; k < coded; ++k) {
       // To nearest even: at this size a float has no fraction left. A call to nearbyint would not be vectorised.
       constexpr float kNoFraction = 0x1.8p23F;
       codes[k] = static_cast<int8_t>(x[k] * inverse + kNoFraction - kNoFraction);
       sum += codes[k];
     }
-    std::fill(codes + args.k, codes + row_bytes, int8_t{0});
+    std::fill(codes + coded, codes + row_bytes, int8_t{0});
     args.scale[i] = largest / 127.0F;
     args.sum[i] = sum;
   }

@@ -20,8 +20,10 @@ inline int64_t padded(int64_t n) {
 
 /// c[i, j] = sum over blocks b, in ascending order, of dot_b(a[i], w[j]) * a_scale[i, b] * w_scale[j, b]
 ///
-/// A dot product keeps kLanes partial sums (element k of the block goes to lane k mod kLanes, ascending) and adds them
-/// up as a fixed tree. That order does not depend on m, n or on which part of them a call computes.
+/// On the reference row, and on all rows under W8A8 (a_scale), a dot product keeps kLanes partial sums (element k of the
+/// block goes to lane k mod kLanes, ascending) and adds them up as a fixed tree. The vector rows keep as many sums as a
+/// vector has floats, fused, scale them block by block and add them up at the end (gemm_float.inc). Neither order depends
+/// on m, n or on which part of them a call computes.
 struct GemmArgs {
   const float* a = nullptr;  // [m, num_blocks * padded(block)]: packed by pack_f32, pack_bf16 or pack_f8
   int64_t lda = 0;
@@ -116,7 +118,7 @@ inline constexpr int64_t kMaxScaleBlock = 2048;
 /// With BF16 activations: c = sum over K, or over the K blocks of w's scales, ascending, of block products in FP32. The
 /// order inside a block is the row's own. With 8-bit activations x / s, s = max|x| / 127 per row, rounded to nearest even:
 ///   c = (sum over scale blocks b, ascending, of float(integer dot_b) * w_scale_b) * s
-/// which is the same bits in every row of the table.
+/// which is the same bits in every row of the table. A row of x with an infinity or a NaN has codes 0 and s = NaN.
 struct Product {
   int64_t (*row_bytes)(int64_t k) noexcept = nullptr;  // of a packed row; m rows take packed_rows(m) of them
   void (*pack)(const PackArgs& args) noexcept = nullptr;
@@ -178,7 +180,8 @@ struct KernelTable {
   void (*gemm[kNumFormats])(const GemmArgs& args) noexcept;
   void (*gemm_transposed[kNumFormats])(const GemmTransposedArgs& args) noexcept;
 
-  /// By the weight's format. bf16: empty where the row has none, then pack_bf16 and gemm do it. i8: kI8 and kI4.
+  /// By the weight's format. bf16: a matrix unit's; empty where there is none, then pack_bf16 and gemm do it. i8: kI8 and
+  /// kI4.
   Product bf16[kNumFormats], i8[kNumFormats];
 
   void (*attend)(const AttendArgs& args) noexcept;

@@ -81,6 +81,23 @@ TEST(Pack, Bf16Rounds) {
   }
 }
 
+// Ties, infinities and the overflow to infinity, eight of each so that no row treats them in a tail only.
+TEST(StoreBf16, RoundsToNearestEven) {
+  std::vector<float> x = {1.0F,       0x1.01p0F,       0x1.03p0F, 0x1.010002p0F,
+                          -0x1.01p0F, 0x1.fffffep127F, kInfinity, -kInfinity};
+  const auto random = TestRandom(5).uniform_vector(77, -3.0F, 3.0F);
+  x.insert(x.end(), random.begin(), random.end());
+  for (const KernelTable* table : runnable_tables()) {
+    for (const size_t n : {size_t{1}, size_t{7}, size_t{8}, size_t{16}, x.size()}) {
+      std::vector<bf16> codes(n + 1, bf16{0x1234});
+      table->store_bf16(x.data(), static_cast<int64_t>(n), reinterpret_cast<std::byte*>(codes.data()));
+      for (size_t i = 0; i < n; ++i)
+        ASSERT_EQ(codes[i].bits, to_bf16(x[i]).bits) << table->isa << ' ' << x[i];
+      ASSERT_EQ(codes[n].bits, 0x1234);
+    }
+  }
+}
+
 float largest_of_block(const std::vector<float>& x, int64_t begin, int64_t block) {
   float largest = 0.0F;
   for (int64_t i = begin; i < std::min(begin + block, static_cast<int64_t>(x.size())); ++i)

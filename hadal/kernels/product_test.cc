@@ -2,16 +2,17 @@
 #include <limits>
 
 #include <gtest/gtest.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "hadal/kernels/kernel_table.h"
+#include "hadal/kernels/test_guarded.h"
 #include "hadal/kernels/test_weight.h"
 
 namespace hadal::kernels {
 namespace {
 
 constexpr float kGuard = 12345.0F;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 constexpr double kRounding = 0x1p-24;  // of one FP32 operation, relative
 
 struct Case {
@@ -30,29 +31,6 @@ std::ostream& operator<<(std::ostream& out, const Case& c) {
 const Product& product_of(const KernelTable& table, const Case& c) {
   return (c.integers ? table.i8 : table.bf16)[index_of(c.format)];
 }
-
-// A copy that ends where an unreadable page begins.
-class Guarded {
- public:
-  Guarded(const std::byte* data, int64_t size) {
-    const auto page = static_cast<size_t>(getpagesize());
-    const size_t bytes = (static_cast<size_t>(size) + page - 1) / page * page;
-    length_ = bytes + page;
-    base_ = static_cast<std::byte*>(
-        mmap(nullptr, length_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    if (base_ == MAP_FAILED || mprotect(base_ + bytes, page, PROT_NONE) != 0) std::abort();
-    data_ = base_ + bytes - size;
-    std::memcpy(data_, data, static_cast<size_t>(size));
-  }
-  ~Guarded() { munmap(base_, length_); }
-  Guarded(const Guarded&) = delete;
-  Guarded& operator=(const Guarded&) = delete;
-  const std::byte* data() const { return data_; }
-
- private:
-  std::byte *base_ = nullptr, *data_ = nullptr;
-  size_t length_ = 0;
-};
 
 // One product and its operands.
 class Trial {
@@ -122,6 +100,10 @@ class Trial {
     return {sum, magnitude};
   }
   float at(int64_t i, int64_t j) { return c_.view()[i][j]; }
+
+  // Writes into row x_row of the activations; row i of the product reads it if reads() says so.
+  void spoil(int64_t x_row, int64_t k, float value) { x_.view()[x_row][k] = value; }
+  bool reads(int64_t i, int64_t x_row) const { return rows_[static_cast<size_t>(i)] == x_row; }
 
   void expect_guards_untouched() {
     for (int64_t i = 0; i <= case_.m; ++i) {
@@ -230,12 +212,12 @@ TEST(Product, ColumnsInPartsHaveTheBitsOfTheWhole) {
   });
 }
 
-// A row of zeros, and one whose largest number is too small to be divided by.
-TEST(Product, TakesRowsOfZerosAndOfNextToNothing) {
+// A row of zeros, one whose largest number is too small to be divided by, and one that is no number.
+TEST(Product, TakesRowsThatHaveNoCodes) {
   for (const KernelTable* table : runnable_tables()) {
     for (const Format format : kIntegerFormats) {
       const Product& product = table->i8[index_of(format)];
-      for (const float value : {0.0F, 1e-38F, std::numeric_limits<float>::denorm_min()}) {
+      for (const float value : {0.0F, 1e-38F, std::numeric_limits<float>::denorm_min(), kInfinity, -kNaN}) {
         const std::vector<float> x(64, value);
         std::vector<std::byte> packed(static_cast<size_t>(product.row_bytes(64)));
         float scale = -1.0F;
@@ -250,8 +232,39 @@ TEST(Product, TakesRowsOfZerosAndOfNextToNothing) {
                       .scale = &scale,
                       .sum = &sum});
         for (const std::byte code : packed) ASSERT_EQ(code, std::byte{0}) << table->isa << ", " << value;
-        ASSERT_GE(scale, 0.0F);
-        ASSERT_LT(scale, 1e-30F);
+        ASSERT_EQ(sum, 0);
+        if (std::isfinite(value)) {
+          ASSERT_GE(scale, 0.0F);
+          ASSERT_LT(scale, 1e-30F);
+        } else {
+          ASSERT_TRUE(std::isnan(scale)) << value;
+        }
+      }
+    }
+  }
+}
+
+// No code expresses an infinity or a NaN: the row's scale says so, its neighbours keep their bits.
+TEST(Product, ARowWithAnInfinityOrANaNComesOutAsNaN) {
+  constexpr int64_t kK = 100, kM = 9, kN = 40;
+  for (const KernelTable* table : runnable_tables()) {
+    for (const Format format : kIntegerFormats) {
+      for (const float bad : {kInfinity, -kInfinity, kNaN}) {
+        SCOPED_TRACE(testing::Message() << table->isa << ", " << to_string(format) << ", " << bad);
+        const Case c{.format = format, .integers = true, .m = kM, .n = kN, .k = kK};
+        Trial trial(c, 7), spoilt(c, 7);
+        spoilt.spoil(3, 70, bad);
+        trial.whole(*table);
+        spoilt.whole(*table);
+        for (int64_t i = 0; i < kM; ++i) {
+          for (int64_t j = 0; j < kN; ++j) {
+            if (spoilt.reads(i, 3)) {
+              ASSERT_TRUE(std::isnan(spoilt.at(i, j))) << i << ", " << j;
+            } else {
+              ASSERT_EQ(spoilt.at(i, j), trial.at(i, j)) << i << ", " << j;
+            }
+          }
+        }
       }
     }
   }

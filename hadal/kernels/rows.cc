@@ -25,12 +25,32 @@ void gemm_i8(const ProductArgs& args) noexcept {
   gemm(args);
 }
 
+// The formats that the vector rows multiply with floats: all but kI4, which takes them under --dtype float32 only.
+template <class Body>
+void for_each_float_format(const Body& body) {
+  body.template operator()<Format::kF32>();
+  body.template operator()<Format::kBF16>();
+  body.template operator()<Format::kF16>();
+  body.template operator()<Format::kF8E4M3>();
+  body.template operator()<Format::kI8>();
+}
+
 }  // namespace
 
 const KernelTable& avx2_table() {
   static const KernelTable table = [] {
     KernelTable t = ref_table();
     t.isa = "avx2";
+    t.rmsnorm = avx2::rmsnorm;
+    t.swiglu = avx2::swiglu;
+    t.rope = avx2::rope;
+    t.pack_bf16 = avx2::pack_bf16;
+    t.store_bf16 = avx2::store_bf16;
+    t.attend = avx2::attend;
+    for_each_float_format([&]<Format format>() {
+      t.gemm[index_of(format)] = avx2::gemm<format>;
+      t.gemm_transposed[index_of(format)] = avx2::gemm_transposed<format>;
+    });
     t.i8[index_of(Format::kI8)].gemm = avx2::gemm_i8;
     t.i8[index_of(Format::kI4)].gemm = avx2::gemm_i4;
     return t;
@@ -55,8 +75,11 @@ const KernelTable& avx512_table() {
     t.isa = "avx512";
     t.store_bf16 = vnni::store_bf16;
     t.swiglu = vnni::swiglu;
-    t.gemm_transposed[index_of(Format::kBF16)] = vnni::gemm_transposed<Format::kBF16>;
-    t.gemm_transposed[index_of(Format::kI8)] = vnni::gemm_transposed_i8;
+    t.attend = vnni::attend;
+    for_each_float_format([&]<Format format>() {
+      t.gemm[index_of(format)] = vnni::gemm<format>;
+      t.gemm_transposed[index_of(format)] = vnni::gemm_transposed<format>;
+    });
     t.i8[index_of(Format::kI8)] = {ref::i8_row_bytes, vnni::pack_i8, vnni::gemm_i8<Format::kI8>};
     t.i8[index_of(Format::kI4)] = {ref::i8_row_bytes, vnni::pack_i8, vnni::gemm_i8<Format::kI4>};
     return t;

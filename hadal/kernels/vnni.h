@@ -12,7 +12,9 @@ void gemm_i8(const ProductArgs& args) noexcept;
 void store_bf16(const float* x, int64_t n, std::byte* out) noexcept;
 void swiglu(const float* gate, const float* up, float* y, int64_t n) noexcept;
 template <Format format>
+void gemm(const GemmArgs& args) noexcept;
+template <Format format>
 void gemm_transposed(const GemmTransposedArgs& args) noexcept;
-void gemm_transposed_i8(const GemmTransposedArgs& args) noexcept;
+void attend(const AttendArgs& args) noexcept;
 
 }  // namespace hadal::kernels::vnni
