@@ -23,7 +23,7 @@ constexpr const char* kFooter =
     R"(Earlier tokens of a run with a depth are made up, not computed. A run ends early when its time is over; min, median and max
 are over its repeats. With --json, one object:
   machine  {cpu, threads, isa, read_gb_s, tflop_s: {f32, bf16, int8}}: the limits are measured first
-  runs     a list of {phase, model, format, prompt, depth, batch, gen, threads, repeats, tokens, tok_s: {min, median,
+  runs     a list of {phase, model, format, kv_cache, prompt, depth, batch, gen, threads, repeats, tokens, tok_s: {min, median,
            max}, predicted_tok_s, percent_of_limit, gb_s, tflop_s, bytes_per_token, flops_per_token, seconds: {<part>: s}}
 predicted_tok_s is what the limits allow; gb_s and tflop_s are what the median repeat reached, by arithmetic over the
 model's shapes; tokens and seconds are the median repeat's: fewer than gen * batch when its time was over.)";
@@ -139,7 +139,10 @@ void bench(const Options& options) {
   const Subject subject = make_subject(options);
   check_lengths(options, subject.loaded.model.config);
   ThreadPool& pool = *subject.loaded.pool;
-  BenchReport report{.machine = measure_machine(pool), .model = subject.name, .format = subject.format};
+  BenchReport report{.machine = measure_machine(pool),
+                     .model = subject.name,
+                     .format = subject.format,
+                     .kv_cache = std::string(kv_cache_name(subject.loaded.precision.cache_format()))};
   engine::Bench bench(subject.loaded.model, pool, subject.loaded.precision, cache_tokens(options),
                       report.machine.limits);
   const bool live = !options.json && !options.markdown;

@@ -51,6 +51,7 @@ json to_json(const BenchReport& report, const BenchRun& run) {
   return {{"phase", run.phase},
           {"model", report.model},
           {"format", report.format},
+          {"kv_cache", report.kv_cache},
           {"prompt", run.prompt},
           {"depth", run.depth},
           {"batch", run.batch},
@@ -85,9 +86,9 @@ std::string parts_text(const Timing& timing) {
 }  // namespace
 
 std::string heading_text(const BenchReport& report) {
-  return fmt::format("{}\n{}, {}\n{:<8}{:>8}{:>8}{:>6}{:>32}{:>12}{:>8}{:>10}{:>9}  {}\n",
-                     to_text(report.machine), report.model, report.format, "phase", "prompt", "depth",
-                     "batch", "tok/s (min - max)", "limit", "%", "GB/s", "TFLOP/s", "time");
+  return fmt::format("{}\n{}, {}, KV cache in {}\n{:<8}{:>8}{:>8}{:>6}{:>32}{:>12}{:>8}{:>10}{:>9}  {}\n",
+                     to_text(report.machine), report.model, report.format, report.kv_cache, "phase", "prompt",
+                     "depth", "batch", "tok/s (min - max)", "limit", "%", "GB/s", "TFLOP/s", "time");
 }
 
 std::string run_text(const BenchRun& run) {
@@ -107,10 +108,10 @@ json to_json(const BenchReport& report) {
 
 std::string to_markdown(const BenchReport& report) {
   std::string text = fmt::format(
-      "{}; {}, {}\n\n"
+      "{}; {}, {}, KV cache in {}\n\n"
       "| phase | prompt | depth | batch | tok/s | min – max | limit | % of limit | GB/s | TFLOP/s | time |\n"
       "|---|---|---|---|---|---|---|---|---|---|---|\n",
-      to_text(report.machine), report.model, report.format);
+      to_text(report.machine), report.model, report.format, report.kv_cache);
   for (const BenchRun& run : report.runs) {
     const Summary s = summarize(run);
     text += fmt::format(

@@ -21,7 +21,7 @@ struct BenchRun {
 
 struct BenchReport {
   Machine machine;
-  std::string model, format;
+  std::string model, format, kv_cache;
   std::vector<BenchRun> runs{};
 };
 

@@ -134,6 +134,30 @@ void add_run_options(CLI::App& cmd, RunOptions& options) {
          "--activation-format", options.activation_format,
          "fp8: inputs of FP8 weights as E4M3, 1 x 128 (W8A8, as the official kernels; the rest in float32)")
       ->check(CLI::IsMember({"auto", "fp8"}));
+  add_kv_cache_option(cmd, options.kv_cache_dtype);
+}
+
+void add_kv_cache_option(CLI::App& cmd, std::string& dtype) {
+  cmd.add_option("--kv-cache-dtype", dtype,
+                 "Latents in the cache: bfloat16, or fp8 (fp8_e4m3) in 57 % of the memory; auto: as --dtype")
+      ->check(CLI::IsMember({"auto", "bfloat16", "fp8", "fp8_e4m3"}));
+}
+
+std::optional<Format> parse_kv_cache_dtype(const std::string& dtype) {
+  if (dtype == "bfloat16") return Format::kBF16;
+  if (dtype == "fp8" || dtype == "fp8_e4m3") return Format::kF8E4M3;
+  return std::nullopt;
+}
+
+std::string_view kv_cache_name(Format format) {
+  switch (format) {
+    case Format::kF32:
+      return "float32";
+    case Format::kF8E4M3:
+      return "fp8";
+    default:
+      return "bfloat16";
+  }
 }
 
 model::LoadProgress show_progress(std::string verb) {
@@ -144,6 +168,7 @@ model::LoadProgress show_progress(std::string verb) {
 ops::Precision precision_for(const RunOptions& options, const model::Model& model) {
   ops::Precision precision;
   precision.f32 = options.dtype == "float32" || options.dtype == "float";
+  precision.cache = parse_kv_cache_dtype(options.kv_cache_dtype);
   if (options.activation_format != "fp8") return precision;
   const auto& quantization = model.config.quantization;
   if (!quantization || quantization->format != Format::kF8E4M3) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,6 +10,7 @@
 #include <CLI/CLI.hpp>
 
 #include "hadal/core/thread_pool.h"
+#include "hadal/core/weight.h"
 #include "hadal/model/model.h"
 #include "hadal/ops/context.h"
 
@@ -37,8 +39,17 @@ struct RunOptions {
   int threads = 0;  // 0: all cores this process may use
   std::string dtype = "auto";
   std::string activation_format = "auto";
+  std::string kv_cache_dtype = "auto";
 };
 void add_run_options(CLI::App& cmd, RunOptions& options);
+
+/// Adds --kv-cache-dtype, the same in every subcommand that has it.
+void add_kv_cache_option(CLI::App& cmd, std::string& dtype);
+
+/// What it names; none for auto.
+std::optional<Format> parse_kv_cache_dtype(const std::string& dtype);
+/// And the name that a report gives such a cache.
+std::string_view kv_cache_name(Format format);
 
 /// A model in memory with the threads that run it.
 struct LoadedModel {
@@ -51,7 +62,7 @@ struct LoadedModel {
 /// The threads that --threads asks for.
 std::unique_ptr<ThreadPool> make_pool(const RunOptions& options);
 
-/// What --dtype and --activation-format mean for this model. Throws kUsage for W8A8 without FP8 weights.
+/// What --dtype, --kv-cache-dtype and --activation-format mean for this model. Throws kUsage for W8A8 without FP8 weights.
 ops::Precision precision_for(const RunOptions& options, const model::Model& model);
 
 /// "loading 312 MiB of 1.50 GiB, 20 s left" on stderr when that is a terminal, else nothing; verb: "loading".

@@ -28,13 +28,14 @@ constexpr const char* kFooter =
 integers count twice as fast, FP32 an eighth. Speeds are limits: `hadal bench` says how near hadal comes to them. With --json,
 one object:
   model, format       the name as given; "files" where the weights there are counted as they are
+  kv_cache            "bfloat16" or "fp8"
   machine             {cpu, threads, isa, read_gb_s, tflop_s: {f32, bf16, int8}}
   bytes               {weights, kv_per_token, memory}
   fits, kv_tokens     whether the weights fit the memory; tokens of KV cache that fit beside them
   runs                a list of {phase, prompt, depth, batch, tok_s, gb_per_token, gflop_per_token, fits})";
 
 struct Options {
-  std::string model, format, memory, bandwidth, flops;
+  std::string model, format, memory, bandwidth, flops, kv_cache_dtype = "auto";
   std::vector<int64_t> prompt = {512}, depth = {0, 8192}, batch = {1, 16};
   int threads = 0;
   bool as_json = false;
@@ -89,6 +90,7 @@ struct Prediction {
 
 struct Report {
   std::string model, format;
+  Format cache = Format::kBF16;
   Machine machine;
   double memory = 0, weights = 0, kv_per_token = 0;
   std::vector<Prediction> runs;
@@ -145,7 +147,8 @@ Report make_report(const Options& o) {
   model::Inspection found = model::inspect(path);
   report.model = o.model;
   const model::Weights weights = shapes_of(o, found, report.format);
-  const model::CostModel cost(found.config, weights);
+  report.cache = parse_kv_cache_dtype(o.kv_cache_dtype).value_or(Format::kBF16);
+  const model::CostModel cost(found.config, weights, report.cache);
   report.machine = make_machine(o);
   report.memory =
       o.memory.empty() ? static_cast<double>(available_memory_bytes()) : parse_amount("--memory", o.memory);
@@ -170,6 +173,7 @@ json to_json(const Report& report) {
   }
   return {{"model", report.model},
           {"format", report.format},
+          {"kv_cache", kv_cache_name(report.cache)},
           {"machine", to_json(report.machine)},
           {"bytes",
            {{"weights", static_cast<int64_t>(report.weights)},
@@ -182,14 +186,14 @@ json to_json(const Report& report) {
 
 std::string to_text(const Report& report) {
   std::string text = fmt::format(
-      "machine   {}\nweights   {} ({})\nmemory    {}: {}\nKV cache  {} for each token\n\n"
+      "machine   {}\nweights   {} ({})\nmemory    {}: {}\nKV cache  {} for each token ({})\n\n"
       "{:<8}{:>8}{:>8}{:>6}{:>12}{:>14}{:>18}\n",
       to_text(report.machine), format_bytes(static_cast<int64_t>(report.weights)), report.format,
       format_bytes(static_cast<int64_t>(report.memory)),
       report.fits(0) ? fmt::format("they fit, with {} tokens of KV cache", report.kv_tokens())
                      : "they do not fit",
-      format_bytes(static_cast<int64_t>(report.kv_per_token)), "phase", "prompt", "depth", "batch", "tok/s",
-      "GB / token", "GFLOP / token");
+      format_bytes(static_cast<int64_t>(report.kv_per_token)), kv_cache_name(report.cache), "phase", "prompt",
+      "depth", "batch", "tok/s", "GB / token", "GFLOP / token");
   for (const Prediction& p : report.runs) {
     const model::Work work = model::total(p.work);
     text += fmt::format("{:<8}{:>8}{:>8}{:>6}{:>12.4g}{:>14.4g}{:>18.4g}{}\n", p.phase, p.prompt, p.depth,
@@ -211,6 +215,7 @@ void add_plan(CLI::App& app) {
   cmd->add_option("--format", options->format,
                   "Of the weights (default: as the files are, or as config.json says)")
       ->check(CLI::IsMember({"bf16", "fp8", "int8", "int4"}));
+  add_kv_cache_option(*cmd, options->kv_cache_dtype);
   cmd->add_option("--memory", options->memory, "Of the machine, in bytes: 768G (default: what is available)");
   cmd->add_option("--bandwidth", options->bandwidth, "Of its memory, bytes a second: 460G");
   cmd->add_option("--flops", options->flops, "BF16 operations a second: 20T");

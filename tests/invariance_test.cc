@@ -119,7 +119,7 @@ TEST_P(InvarianceTest, Pages) {
   for (const bool decode : {false, true}) {
     const int64_t count = decode ? 90 : length;
     const auto expected = logits(pool_, {.decode = decode}, static_cast<size_t>(count));
-    engine::KvCache cache(model_.config, 2 * pages, kPage, engine::cache_format(GetParam().precision));
+    engine::KvCache cache(model_.config, 2 * pages, kPage, GetParam().precision.cache_format());
     Arena scratch;
     ops::Context ctx{pool_, scratch, GetParam().precision};
     engine::BatchBuilder builder(kPage);
@@ -146,8 +146,7 @@ TEST_P(InvarianceTest, Pages) {
 TEST_P(InvarianceTest, LayerRangesInParts) {
   const int64_t layers = model_.config.num_hidden_layers, count = 40;
   const auto expected = logits(pool_, {}, count);
-  engine::KvCache cache(model_.config, 1, engine::Engine::kPageSize,
-                        engine::cache_format(GetParam().precision));
+  engine::KvCache cache(model_.config, 1, engine::Engine::kPageSize, GetParam().precision.cache_format());
   Arena scratch;
   ops::Context ctx{pool_, scratch, GetParam().precision};
   engine::BatchBuilder builder(engine::Engine::kPageSize);
@@ -186,8 +185,10 @@ INSTANTIATE_TEST_SUITE_P(
     Models, InvarianceTest,
     testing::Values(Case{"models/tiny-chat", {}, "TinyChatBf16"},
                     Case{"models/tiny-chat", {.f32 = true}, "TinyChatF32"},
+                    Case{"models/tiny-chat", {.cache = Format::kF8E4M3}, "TinyChatF8Cache"},
                     Case{"tests/golden/v2lite", {}, "V2LiteBf16"},
                     Case{"tests/golden/v3_fp8", {}, "V3Fp8Bf16"},
+                    Case{"tests/golden/v3_fp8", {.cache = Format::kF8E4M3}, "V3Fp8F8Cache"},
                     Case{"tests/golden/v3_fp8", {.f32 = true, .f8_activations = true}, "V3W8A8"}),
     [](const testing::TestParamInfo<Case>& model) { return model.param.name; });
 

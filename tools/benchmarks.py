@@ -31,15 +31,16 @@ are random, and so is what a sequence with a depth has in its cache; neither mak
 `hadal plan` does the same arithmetic for a machine that is only described, `hadal doctor` says what this one is.
 """
 HEADER = (
-    "| phase | format | prompt | depth | batch | tok/s | min – max | limit | % of limit | GB/s | TFLOP/s |\n"
-    "|---|---|---|---|---|---|---|---|---|---|---|\n"
+    "| phase | format | KV cache | prompt | depth | batch | tok/s | min – max | limit | % of limit | GB/s | TFLOP/s |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|---|\n"
 )
 
 
 def row(run: dict) -> str:
     speed = run["tok_s"]
     cells = [
-        *(run[key] for key in ("phase", "format", "prompt", "depth", "batch")),
+        *(run["phase"], run["format"], run.get("kv_cache", "bfloat16")),
+        *(run[key] for key in ("prompt", "depth", "batch")),
         *(f"{speed['median']:g}", f"{speed['min']:g} – {speed['max']:g}"),
         *(f"{run[key]:g}" for key in ("predicted_tok_s", "percent_of_limit", "gb_s", "tflop_s")),
     ]

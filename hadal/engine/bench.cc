@@ -1,7 +1,7 @@
 #include "hadal/engine/bench.h"
 
 #include <algorithm>
-#include <cstring>
+#include <bit>
 
 #include "hadal/core/memory.h"
 #include "hadal/core/rng.h"
@@ -30,9 +30,9 @@ Bench::Bench(const model::Model& model, ThreadPool& pool, ops::Precision precisi
              const MachineLimits& limits)
     : model_(model),
       limits_(limits),
-      cost_(model.config, model.weights, cache_format(precision)),
+      cost_(model.config, model.weights, precision.cache_format()),
       ctx_{pool, scratch_, precision},
-      cache_(make_cache(model.config, paged(cache_tokens), cache_format(precision))) {
+      cache_(make_cache(model.config, paged(cache_tokens), precision.cache_format())) {
   fill_cache();
 }
 
@@ -40,25 +40,29 @@ int64_t Bench::paged(int64_t tokens) {
   return (tokens + Engine::kPageSize - 1) / Engine::kPageSize * Engine::kPageSize;
 }
 
-// Numbers as a norm leaves them: 1/2 <= |x| < 2, either sign.
 void Bench::fill_cache() {
-  const int64_t slots = cache_.num_pages() * cache_.page_size();
   uint64_t layer = 0;
-  for (const ops::LayerCache& cache : cache_.layers()) {
-    const uint64_t key = mix64(++layer);
-    parallel_for(ctx_.pool, slots, Engine::kPageSize, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin * cache.width; i < end * cache.width; ++i) {
-        const uint64_t bits = mix64(key + static_cast<uint64_t>(i)) & 0x80ffU;
-        std::byte* const at = cache.data + i * bytes_per_element(cache.format);
-        if (cache.format == Format::kF32) {
-          const auto number = static_cast<uint32_t>(bits | 0x3f00U) << 16;
-          std::memcpy(at, &number, sizeof number);
-        } else {
-          const auto number = static_cast<uint16_t>(bits | 0x3f00U);
-          std::memcpy(at, &number, sizeof number);
-        }
+  for (const ops::LayerCache& cache : cache_.layers()) fill_layer(cache, mix64(++layer));
+}
+
+// Numbers as a norm leaves them: 1/2 <= |x| < 2, either sign.
+void Bench::fill_layer(const ops::LayerCache& cache, uint64_t key) {
+  constexpr int64_t kTokens = 4096;  // at a time: some megabytes
+  const int64_t slots = cache_.num_pages() * cache_.page_size();
+  const auto frame = scratch_.frame();
+  const auto numbers = scratch_.mat<float>(std::min(kTokens, slots), cache.width());
+  std::vector<int32_t> rows(static_cast<size_t>(slots));
+  std::iota(rows.begin(), rows.end(), 0);
+  for (int64_t first = 0; first < slots; first += kTokens) {
+    const int64_t count = std::min(kTokens, slots - first);
+    parallel_for(ctx_.pool, count, Engine::kPageSize, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin * cache.width(); i < end * cache.width(); ++i) {
+        const uint64_t bits = mix64(key + static_cast<uint64_t>(first * cache.width() + i));
+        numbers.data[i] = std::bit_cast<float>(static_cast<uint32_t>((bits & 0x80ffU) | 0x3f00U) << 16);
       }
     });
+    ops::append(ctx_, cache, std::span(rows).subspan(static_cast<size_t>(first), static_cast<size_t>(count)),
+                numbers.rows(0, count));
   }
 }
 

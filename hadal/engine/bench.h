@@ -49,6 +49,7 @@ class Bench {
 
  private:
   void fill_cache();
+  void fill_layer(const ops::LayerCache& cache, uint64_t key);
   void step(const BatchBuilder& batch, std::span<int32_t> next);
   void finish(PhaseRecorder& recorder, PhaseRecorder::Clock::time_point begin, Timing& timing) const;
   void count(const model::StepWork& work, Timing& timing) const;

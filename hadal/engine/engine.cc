@@ -51,7 +51,7 @@ Engine::Engine(const model::Model& model, ThreadPool& pool, ops::Precision preci
     : model_(model),
       limits_(complete(limits, model.config)),
       ctx_{pool, scratch_, precision},
-      cache_(make_cache(model, limits_, cache_format(precision))),
+      cache_(make_cache(model, limits_, precision.cache_format())),
       scheduler_({limits_.max_tokens_per_step, limits_.max_num_seqs, limits_.max_model_len},
                  cache_.num_pages(), kPageSize),
       batch_(kPageSize) {}

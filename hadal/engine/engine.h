@@ -59,9 +59,4 @@ class Engine {
   RequestId next_id_ = 1;
 };
 
-/// The cache format that goes with the precision: FP32 where nothing is rounded, else BF16.
-inline Format cache_format(const ops::Precision& precision) {
-  return precision.f32 ? Format::kF32 : Format::kBF16;
-}
-
 }  // namespace hadal::engine

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "hadal/model/config.h"
-#include "hadal/ops/batch.h"
+#include "hadal/ops/latent_cache.h"
 
 namespace hadal::engine {
 

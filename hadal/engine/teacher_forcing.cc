@@ -47,7 +47,7 @@ class ForcedRun {
         options_(options),
         ctx_{pool, scratch_, precision},
         total_(static_cast<int64_t>(tokens.size())),
-        cache_(model.config, (total_ + kPageSize - 1) / kPageSize, kPageSize, cache_format(precision)),
+        cache_(model.config, (total_ + kPageSize - 1) / kPageSize, kPageSize, precision.cache_format()),
         pages_(static_cast<size_t>(cache_.num_pages())) {
     std::iota(pages_.begin(), pages_.end(), 0);
     const int64_t vocab = model.config.vocab_size;
@@ -117,14 +117,8 @@ class ForcedRun {
   void read_cache() {
     for (int64_t l = 0; l < model_.config.num_hidden_layers; ++l) {
       const ops::LayerCache& cache = cache_.layers()[static_cast<size_t>(l)];
-      auto& latents = out_.latents[l] = Tensor<float, 2>({total_, cache.width});
-      for (int64_t t = 0; t < total_; ++t) {
-        for (int64_t i = 0; i < cache.width; ++i) {
-          latents.view()[t][i] = cache.format == Format::kF32
-                                     ? reinterpret_cast<const float*>(cache.token(t))[i]
-                                     : to_float(reinterpret_cast<const bf16*>(cache.token(t))[i]);
-        }
-      }
+      auto& latents = out_.latents[l] = Tensor<float, 2>({total_, cache.width()});
+      for (int64_t t = 0; t < total_; ++t) ops::load_latent(cache, t, latents.view()[t].data);
     }
   }
 
@@ -149,7 +143,7 @@ ForcedOutputs run_tokens(const model::Model& model, ThreadPool& pool, ops::Preci
   const int64_t kept = (options.keep_logits ? total : 0) + (options.mtp ? total : 0);
   const std::array needs = {
       MemoryNeed{"logits", kept * model.config.vocab_size * static_cast<int64_t>(sizeof(float))},
-      MemoryNeed{"KV cache", KvCache::bytes(model.config, total, cache_format(precision))},
+      MemoryNeed{"KV cache", KvCache::bytes(model.config, total, precision.cache_format())},
       MemoryNeed{"weights", model.checkpoint.total_bytes()}};
   check_memory(needs, available_memory_bytes());
   return ForcedRun(model, pool, precision, tokens, options).run();

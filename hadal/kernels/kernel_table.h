@@ -174,6 +174,12 @@ struct KernelTable {
   /// n floats as BF16 codes, rounded to nearest even.
   void (*store_bf16)(const float* x, int64_t n, std::byte* out) noexcept;
 
+  /// n floats as E4M3 codes of x / s, rounded to nearest even; returns s, the smallest power of two for which all fit, but
+  /// at least 2^-117, so that every code times s is a normal number. NaN if a number is infinite or NaN.
+  float (*store_f8)(const float* x, int64_t n, std::byte* codes) noexcept;
+  /// n codes times such an s as BF16: exact.
+  void (*f8_to_bf16)(const std::byte* codes, int64_t n, float scale, std::byte* out) noexcept;
+
   /// n weights of a row as floats, exactly; block scales not applied. Indexed by Format.
   /// kI4 has no expand: its numbers need their groups.
   void (*expand[kNumFormats])(const std::byte* w, int64_t n, float* out) noexcept;

@@ -12,6 +12,8 @@ const KernelTable& ref_table() {
       .pack_bf16 = ref::pack_bf16,
       .pack_f8 = ref::pack_f8,
       .store_bf16 = ref::store_bf16,
+      .store_f8 = ref::store_f8,
+      .f8_to_bf16 = ref::f8_to_bf16,
       .expand = {ref::expand<Format::kF32>, ref::expand<Format::kBF16>, ref::expand<Format::kF16>,
                  ref::expand<Format::kF8E4M3>, ref::expand<Format::kI8>, nullptr},
       .gemm = {ref::gemm<Format::kF32>, ref::gemm<Format::kBF16>, ref::gemm<Format::kF16>,

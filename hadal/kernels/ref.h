@@ -20,6 +20,8 @@ void pack_bf16(const float* x, int64_t k, int64_t block, float* packed) noexcept
 void pack_f8(const float* x, int64_t k, int64_t block, bool ue8m0, float* packed, float* scale) noexcept;
 
 void store_bf16(const float* x, int64_t n, std::byte* out) noexcept;
+float store_f8(const float* x, int64_t n, std::byte* codes) noexcept;
+void f8_to_bf16(const std::byte* codes, int64_t n, float scale, std::byte* out) noexcept;
 
 template <Format format>
 void expand(const std::byte* w, int64_t n, float* out) noexcept;

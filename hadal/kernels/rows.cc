@@ -74,6 +74,9 @@ const KernelTable& avx512_table() {
     KernelTable t = avx2_table();
     t.isa = "avx512";
     t.store_bf16 = vnni::store_bf16;
+    t.store_f8 = vnni::store_f8;
+    t.f8_to_bf16 = vnni::f8_to_bf16;
+    t.expand[index_of(Format::kF8E4M3)] = vnni::expand_f8;
     t.swiglu = vnni::swiglu;
     t.attend = vnni::attend;
     for_each_float_format([&]<Format format>() {

@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <numeric>
 
+#include "hadal/model/mla.h"
 #include "hadal/model/weight_scheme.h"
 
 namespace hadal::model {
@@ -117,7 +118,7 @@ CostModel::CostModel(const ModelConfig& config, const Weights& weights, Format c
 }
 
 double CostModel::cache_bytes_per_token() const {
-  return static_cast<double>(bytes_per_row(cache_, config_.latent_width()) * config_.num_hidden_layers);
+  return static_cast<double>(layer_cache(config_, cache_).row_bytes() * config_.num_hidden_layers);
 }
 
 // A token misses a given expert with probability 1 - k / E, and tokens choose independently.

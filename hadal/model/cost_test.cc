@@ -43,6 +43,17 @@ TEST(Cost, DecodingOneTokenOfV2Lite) {
   EXPECT_EQ(cost.cache_bytes_per_token(), 27 * 576 * 2);
 }
 
+TEST(Cost, AnFp8CacheIsLessToReadAndAsMuchToMultiply) {
+  const ModelConfig config = parse(release("deepseek_v2_lite"));
+  const Weights weights = weight_shapes(config, WeightScheme::kBF16);
+  const CostModel bf16(config, weights), fp8(config, weights, Format::kF8E4M3);
+  EXPECT_EQ(fp8.cache_bytes_per_token(), 27 * 656);
+  const Work one = part(bf16.decode(1, 100), Phase::kAttention),
+             other = part(fp8.decode(1, 100), Phase::kAttention);
+  EXPECT_EQ(one.bytes - other.bytes, 100 * 27 * (1152 - 656));
+  EXPECT_EQ(other.operations, one.operations);
+}
+
 TEST(Cost, ABatchReadsWeightsOnceAndMoreExperts) {
   const CostModel cost = cost_of("deepseek_v2_lite", WeightScheme::kBF16);
   EXPECT_NEAR(cost.distinct_experts(1), 6, 1e-9);

@@ -6,6 +6,7 @@
 #include "hadal/model/params.h"
 #include "hadal/ops/batch.h"
 #include "hadal/ops/context.h"
+#include "hadal/ops/latent_cache.h"
 #include "hadal/ops/rope.h"
 
 namespace hadal::model {

@@ -7,6 +7,7 @@
 #include "hadal/model/model.h"
 #include "hadal/ops/batch.h"
 #include "hadal/ops/context.h"
+#include "hadal/ops/latent_cache.h"
 
 namespace hadal::model {
 

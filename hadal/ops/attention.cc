@@ -57,19 +57,6 @@ Cube<float> pack_queries(Context& ctx, Cube<const float> q) {
   return packed;
 }
 
-// Latents of positions [first, first + count) as floats, rows padded with zeros: [count, padded(width)].
-void load_latents(Context& ctx, LayerCache cache, const SequenceRows& seq, int64_t page_size, int64_t first,
-                  int64_t count, Mat<float> latents) {
-  const auto expand = kernels::kernels().expand[kernels::index_of(cache.format)];
-  parallel_for(ctx.pool, count, 64, [&](int64_t begin, int64_t end) {
-    for (int64_t j = begin; j < end; ++j) {
-      float* row = latents[j].data;
-      expand(cache.token(seq.slot(first + j, page_size)), cache.width, row);
-      std::fill(row + cache.width, row + latents.shape[1], 0.0F);
-    }
-  });
-}
-
 void fill_visible(std::span<const int32_t> positions, int64_t first, int64_t count, Vec<int64_t> visible) {
   for (size_t i = 0; i < positions.size(); ++i) {
     visible[static_cast<int64_t>(i)] = visible_keys(positions[i], first, count);
@@ -181,25 +168,10 @@ void attend_expanded_chunk(Context& ctx, Cube<const float> q, const ExpandedChun
 
 }  // namespace
 
-void append(Context& ctx, LayerCache cache, std::span<const int32_t> slots, Mat<const float> kv) {
-  HADAL_CHECK(kv.shape[0] == static_cast<int64_t>(slots.size()) && kv.shape[1] == cache.width,
-              "append: {} to {} slots of a cache {} wide", to_string(kv.shape), slots.size(), cache.width);
-  parallel_for(ctx.pool, kv.shape[0], 16, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      std::byte* to = cache.token(slots[static_cast<size_t>(t)]);
-      if (cache.format == Format::kF32) {
-        std::copy_n(kv[t].data, cache.width, reinterpret_cast<float*>(to));
-      } else {
-        kernels::kernels().store_bf16(kv[t].data, cache.width, to);
-      }
-    }
-  });
-}
-
 void attend_latent(Context& ctx, Cube<const float> q, LayerCache cache, const Batch& batch, double scale,
                    Cube<float> out) {
-  HADAL_CHECK(q.shape[2] == cache.width && q.shape[0] == batch.num_decode_tokens(),
-              "attend_latent: q {}, cache {}", to_string(q.shape), cache.width);
+  HADAL_CHECK(q.shape[2] == cache.width() && q.shape[0] == batch.num_decode_tokens(),
+              "attend_latent: q {}, cache {}", to_string(q.shape), cache.width());
   if (latent_suits_tiles(ctx, cache, out.shape[2]))
     return attend_latent_tiles(ctx, q, cache, batch, scale, out);
   const auto frame = ctx.scratch.frame();
@@ -210,8 +182,7 @@ void attend_latent(Context& ctx, Cube<const float> q, LayerCache cache, const Ba
     for (int64_t first = 0; first < seq.num_keys(); first += kAttendChunk) {
       const auto chunk_frame = ctx.scratch.frame();
       const int64_t count = std::min(kAttendChunk, seq.num_keys() - first);
-      const auto latents = ctx.scratch.mat<float>(count, padded(cache.width));
-      load_latents(ctx, cache, seq, batch.page_size, first, count, latents);
+      const Mat<float> latents = load_latents(ctx, cache, seq, batch.page_size, first, count);
       const auto visible = ctx.scratch.vec<int64_t>(seq.count);
       fill_visible(seq.positions, first, count, visible);
       attend_latent_chunk(ctx, queries, latents, count, out.shape[2], scale, visible, seq.first_row, state);
@@ -222,7 +193,7 @@ void attend_latent(Context& ctx, Cube<const float> q, LayerCache cache, const Ba
 
 void attend_expanded(Context& ctx, Cube<const float> q, LayerCache cache, const Weight& kv_b,
                      const Batch& batch, double scale, Cube<float> out) {
-  const int64_t heads = q.shape[1], rotary = cache.width - kv_b.in_features, nope = q.shape[2] - rotary;
+  const int64_t heads = q.shape[1], rotary = cache.width() - kv_b.in_features, nope = q.shape[2] - rotary;
   HADAL_CHECK(kv_b.out_features == heads * (nope + out.shape[2]),
               "attend_expanded: q {}, {} [{}, {}], out {}", to_string(q.shape), kv_b.name, kv_b.out_features,
               kv_b.in_features, to_string(out.shape));
@@ -236,8 +207,7 @@ void attend_expanded(Context& ctx, Cube<const float> q, LayerCache cache, const 
     for (int64_t first = 0; first < seq.num_keys(); first += kAttendChunk) {
       const auto chunk_frame = ctx.scratch.frame();
       const int64_t count = std::min(kAttendChunk, seq.num_keys() - first);
-      const auto latents = ctx.scratch.mat<float>(count, padded(cache.width));
-      load_latents(ctx, cache, seq, batch.page_size, first, count, latents);
+      const Mat<float> latents = load_latents(ctx, cache, seq, batch.page_size, first, count);
       const auto visible = ctx.scratch.vec<int64_t>(seq.count);
       fill_visible(seq.positions, first, count, visible);
       const ExpandedChunk chunk = expand_chunk(ctx, latents, kv_b, heads, nope, rotary);

@@ -1,17 +1,12 @@
 #pragma once
 
-#include <span>
-
 #include "hadal/core/view.h"
 #include "hadal/core/weight.h"
 #include "hadal/ops/batch.h"
 #include "hadal/ops/context.h"
+#include "hadal/ops/latent_cache.h"
 
 namespace hadal::ops {
-
-/// Writes latents (kv: [T, kv_lora_rank + qk_rope_head_dim], normed latent | rotated key) to their slots ([T]), rounded
-/// once if the cache is BF16.
-void append(Context& ctx, LayerCache cache, std::span<const int32_t> slots, Mat<const float> kv);
 
 /// Attention in the latent space, where all heads share keys (the whole latent row) and values (its first R numbers).
 /// For the first num_decode_tokens() rows of the batch. q: [Td, H, R + P]; out: [Td, H, R].

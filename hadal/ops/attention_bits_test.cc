@@ -21,6 +21,7 @@ struct Setting {
 };
 constexpr Setting kSettings[] = {{kFloat32, Format::kF32, Format::kF32},
                                  {kBFloat16, Format::kBF16, Format::kBF16},
+                                 {kBFloat16, Format::kF8E4M3, Format::kBF16},
                                  {kW8A8, Format::kBF16, Format::kF8E4M3}};
 
 class AttentionBits : public testing::TestWithParam<Setting> {
@@ -106,8 +107,9 @@ TEST_P(AttentionBits, DoNotDependOnTheBatch) {
   EXPECT_EQ(run({1, 3}).latent.values(), rows(together.latent, kLength, 3));
 }
 
-INSTANTIATE_TEST_SUITE_P(EachPrecision, AttentionBits, testing::ValuesIn(kSettings),
-                         [](const auto& setting) { return std::string(to_string(setting.param.weights)); });
+INSTANTIATE_TEST_SUITE_P(EachPrecision, AttentionBits, testing::ValuesIn(kSettings), [](const auto& setting) {
+  return std::string(to_string(setting.param.weights)) + "With" + std::string(to_string(setting.param.cache));
+});
 
 // Two keys whose scores are 1026 (or 1024 where the query's 1 + 2^-9 is rounded to BF16) and 1024: rounding turns a clear
 // winner into a tie. The keys' latents are 1 and -1, and so the output is their weighted average.

@@ -111,6 +111,34 @@ TEST(Append, WritesToTheSlotsAndRoundsOnce) {
   }
 }
 
+// Codes and their power of two for the latent, BF16 for the rotated key: as FP32 and as BF16 the same numbers.
+TEST(Append, ToAnFp8CacheKeepsThePowerOfTwoOfEachToken) {
+  TestRandom random(1);
+  TestSequence s(random, 40);
+  for (int64_t t = 0; t < 40; ++t) {
+    for (int64_t i = 0; i < kRank; ++i) s.kv.view()[t][i] *= std::ldexp(1.0F, static_cast<int>(t - 20));
+  }
+  const std::vector<int32_t> pages = {3, 0, 5};
+  TestContext ctx({}, 2);
+  TestCache cache(Format::kF8E4M3, 6);
+  fill(ctx, cache, s, pages, 40);
+  for (int64_t t = 0; t < 40; ++t) {
+    const int64_t slot = pages[static_cast<size_t>(t / kPageSize)] * kPageSize + t % kPageSize;
+    float largest = 0.0F;
+    for (int64_t i = 0; i < kRank; ++i) largest = std::max(largest, std::fabs(s.kv.view()[t][i]));
+    float scale = 0x1p-40F;
+    while (largest / scale > 448.0F) scale *= 2.0F;
+    std::vector<bf16> numbers(kWidth);
+    load_latent_bf16(cache.layer(), slot, reinterpret_cast<std::byte*>(numbers.data()));
+    for (int64_t i = 0; i < kWidth; ++i) {
+      const float x = s.kv.view()[t][i];
+      const float expected = i < kRank ? to_float(to_f8e4m3(x / scale)) * scale : round_to_bf16(x);
+      ASSERT_EQ(cache.at(slot, i), expected) << t << " " << i;
+      ASSERT_EQ(to_float(numbers[static_cast<size_t>(i)]), expected) << t << " " << i;
+    }
+  }
+}
+
 TEST(Append, RefusesWhatDoesNotFit) {
   TestContext ctx;
   TestCache cache(Format::kF32, 1);

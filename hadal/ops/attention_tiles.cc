@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "hadal/core/buffer.h"
 #include "hadal/kernels/kernel_table.h"
 #include "hadal/ops/attention_rows.h"
 #include "hadal/ops/linear.h"
@@ -48,51 +49,60 @@ struct Piece {
   float *max = nullptr, *sum = nullptr, *out = nullptr;  // [lanes], [lanes], [lanes, rank]
 };
 
-// Where the chunk's keys lie by tiles of 16, and its values with each two interleaved. Grows to its size once a thread.
+// Where the chunk's keys lie by tiles of 16, and its values with each two interleaved. The memory is a thread's own; a tile's
+// line must not straddle two of the cache's.
 struct ChunkKeys {
   const std::byte* tiles[kAttendChunk / kTileKeys];
-  std::vector<std::byte> gathered, pairs;
+  Buffer gathered, pairs;
 };
 
-void open_chunk(const LayerCache& cache, const Piece& piece, int64_t page_size, int64_t rank,
-                ChunkKeys& keys) {
-  const KernelTable& kernel = kernels::kernels();
-  const int64_t row_bytes = 2 * cache.width;
-  const auto token = [&](int64_t j) { return cache.token(piece.seq.slot(piece.first_key + j, page_size)); };
-  if (page_size % kTileKeys == 0) {
-    for (int64_t j = 0; j < piece.count; j += kTileKeys) keys.tiles[j / kTileKeys] = token(j);
-  } else {
-    keys.gathered.resize(static_cast<size_t>(round_up(piece.count, kTileKeys) * row_bytes));
-    for (int64_t j = 0; j < piece.count; ++j)
-      std::copy_n(token(j), row_bytes, keys.gathered.data() + j * row_bytes);
-    for (int64_t j = 0; j < piece.count; j += kTileKeys)
-      keys.tiles[j / kTileKeys] = keys.gathered.data() + j * row_bytes;
-  }
-  const int64_t padded = round_up(piece.count, kPairKeys), pair_bytes = 4 * rank;
-  keys.pairs.resize(static_cast<size_t>(padded / 2 * pair_bytes));
+void reserve(Buffer& buffer, int64_t bytes) {
+  if (buffer.size() < bytes) buffer = Buffer(bytes);
+}
+
+// Keys [first, first + 16) as BF16: where they lie in the cache if they lie there side by side, else brought together.
+const std::byte* open_tile(const LayerCache& cache, const Piece& piece, int64_t page_size, int64_t first,
+                           ChunkKeys& keys) {
+  const auto slot = [&](int64_t j) { return piece.seq.slot(piece.first_key + j, page_size); };
+  if (cache.format == Format::kBF16 && page_size % kTileKeys == 0) return cache.token(slot(first));
+  const int64_t row_bytes = 2 * cache.width();
+  reserve(keys.gathered, kAttendChunk * row_bytes);
+  std::byte* const to = keys.gathered.data() + first * row_bytes;
+  for (int64_t j = first; j < std::min(first + kTileKeys, piece.count); ++j)
+    load_latent_bf16(cache, slot(j), to + (j - first) * row_bytes);
+  return to;
+}
+
+void open_chunk(const LayerCache& cache, const Piece& piece, int64_t page_size, ChunkKeys& keys) {
+  const int64_t row_bytes = 2 * cache.width(), pair_bytes = 4 * cache.rank;
+  reserve(keys.pairs, kAttendChunk / 2 * pair_bytes);
+  const int64_t padded = round_up(piece.count, kPairKeys);
+  const std::byte* tile = nullptr;
   for (int64_t j = 0; j < padded; j += 2) {
     std::byte* to = keys.pairs.data() + j / 2 * pair_bytes;
     if (j >= piece.count) {
       std::fill_n(to, pair_bytes, std::byte{0});
-    } else {
-      kernel.pair_rows(token(j), j + 1 < piece.count ? token(j + 1) : nullptr, rank, to);
+      continue;
     }
+    if (j % kTileKeys == 0) tile = keys.tiles[j / kTileKeys] = open_tile(cache, piece, page_size, j, keys);
+    const std::byte* key = tile + j % kTileKeys * row_bytes;
+    kernels::kernels().pair_rows(key, j + 1 < piece.count ? key + row_bytes : nullptr, cache.rank, to);
   }
 }
 
 void attend_piece(const LayerCache& cache, const Piece& piece, int64_t page_size, int64_t rank,
                   double scale) {
   thread_local ChunkKeys keys;
-  open_chunk(cache, piece, page_size, rank, keys);
-  const int64_t heads = piece.lanes / piece.seq.count, lane_bytes = query_product().row_bytes(cache.width);
+  open_chunk(cache, piece, page_size, keys);
+  const int64_t heads = piece.lanes / piece.seq.count, lane_bytes = query_product().row_bytes(cache.width());
   for (int64_t lane = 0; lane < piece.lanes; lane += kPanelRows) {
     TileAttendArgs args;
     args.q = piece.q + lane * lane_bytes;
     args.lanes = std::min(kPanelRows, piece.lanes - lane);
     args.key_tiles = keys.tiles;
-    args.ldk = 2 * cache.width;
+    args.ldk = 2 * cache.width();
     args.value_pairs = keys.pairs.data();
-    args.key_dim = cache.width;
+    args.key_dim = cache.width();
     args.value_dim = rank;
     int64_t visible[kPanelRows];
     for (int64_t i = 0; i < args.lanes; ++i) {
@@ -158,17 +168,6 @@ struct ExpandedChunk {
 struct HeadDims {
   int64_t nope = 0, rotary = 0, value = 0;
 };
-
-Mat<float> load_latents(Context& ctx, const LayerCache& cache, const SequenceRows& seq, int64_t page_size,
-                        int64_t first, int64_t count) {
-  const auto latents = ctx.scratch.mat<float>(count, cache.width);
-  const auto expand = kernels::kernels().expand[kernels::index_of(cache.format)];
-  parallel_for(ctx.pool, count, 64, [&](int64_t begin, int64_t end) {
-    for (int64_t j = begin; j < end; ++j)
-      expand(cache.token(seq.slot(first + j, page_size)), cache.width, latents[j].data);
-  });
-  return latents;
-}
 
 ExpandedChunk expand_chunk(Context& ctx, Mat<const float> latents, const Weight& kv_b, int64_t heads,
                            HeadDims dims) {
@@ -272,8 +271,9 @@ void attend_chunk(Context& ctx, const SequenceRows& seq, const ExpandedChunk& ch
 }  // namespace
 
 bool latent_suits_tiles(const Context& ctx, const LayerCache& cache, int64_t rank) {
-  return kernels::kernels().attend_tiles && !ctx.precision.f32 && cache.format == Format::kBF16 &&
-         cache.width % 32 == 0 && rank % 16 == 0;
+  return kernels::kernels().attend_tiles && !ctx.precision.f32 &&
+         (cache.format == Format::kBF16 || cache.format == Format::kF8E4M3) && cache.width() % 32 == 0 &&
+         rank % 16 == 0;
 }
 
 void attend_latent_tiles(Context& ctx, Cube<const float> q, LayerCache cache, const Batch& batch,

@@ -4,6 +4,7 @@
 #include "hadal/core/weight.h"
 #include "hadal/ops/batch.h"
 #include "hadal/ops/context.h"
+#include "hadal/ops/latent_cache.h"
 
 namespace hadal::ops {
 

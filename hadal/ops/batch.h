@@ -1,21 +1,9 @@
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <span>
 
-#include "hadal/core/weight.h"
-
 namespace hadal::ops {
-
-/// A layer's latent cache: [pages, page_size, width], width = kv_lora_rank + qk_rope_head_dim, kF32 or kBF16. A view.
-struct LayerCache {
-  Format format = Format::kBF16;
-  std::byte* data = nullptr;
-  int64_t width = 0;
-
-  std::byte* token(int64_t slot) const { return data + slot * width * bytes_per_element(format); }
-};
 
 /// All tokens of one step, laid end to end, sequence after sequence. Views; whoever made the batch owns the numbers.
 struct Batch {

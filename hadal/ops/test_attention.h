@@ -36,8 +36,7 @@ struct TestSequence {
 class TestCache {
  public:
   TestCache(Format format, int64_t num_pages) : format_(format) {
-    data_.assign(static_cast<size_t>(num_pages * kPageSize * kWidth * bytes_per_element(format)),
-                 std::byte{0xff});
+    data_.assign(static_cast<size_t>(num_pages * kPageSize * layer().row_bytes()), std::byte{0xff});
     free_.resize(static_cast<size_t>(num_pages));
     std::iota(free_.rbegin(), free_.rend(), 0);  // page 0 first
   }
@@ -54,12 +53,12 @@ class TestCache {
     }
     return pages;
   }
-  LayerCache layer() { return {format_, data_.data(), kWidth}; }
+  LayerCache layer() { return {format_, data_.data(), kRank, kRotary}; }
   /// What a slot holds, as a float.
   float at(int64_t slot, int64_t i) {
-    const std::byte* token = layer().token(slot);
-    if (format_ == Format::kF32) return reinterpret_cast<const float*>(token)[i];
-    return to_float(reinterpret_cast<const bf16*>(token)[i]);
+    float row[kWidth];
+    load_latent(layer(), slot, row);
+    return row[i];
   }
 
  private:

@@ -239,6 +239,16 @@ class Sampling(CliTest):
         self.assertNotEqual(rounded["logprobs"], exact["logprobs"])
         self.assertEqual(self.generate_json(*ask, "--dtype", "bfloat16"), rounded)
 
+    def test_kv_cache_dtype(self) -> None:
+        ask = ("-p", ONCE, "-n", "5", *GREEDY, "--logprobs", "0")
+        usual, fp8 = self.generate_json(*ask), self.generate_json(*ask, "--kv-cache-dtype", "fp8")
+        self.assertEqual(fp8["ids"], usual["ids"])
+        self.assertNotEqual(fp8["logprobs"], usual["logprobs"])
+        self.assertEqual(self.generate_json(*ask, "--kv-cache-dtype", "fp8_e4m3"), fp8)
+        self.assertEqual(self.generate_json(*ask, "--kv-cache-dtype", "bfloat16"), usual)
+        exact = self.generate_json(*ask, "--dtype", "float32")
+        self.assertNotEqual(self.generate_json(*ask, "--dtype", "float32", "--kv-cache-dtype", "fp8"), exact)
+
     def test_fp8_activations(self) -> None:
         ask = ("--model", support.GOLDEN / "v3_fp8", "-p", "a", "-n", "3", *GREEDY, "--logprobs", "0")
         self.assertNotEqual(self.generate_json(*ask, "--activation-format", "fp8"), self.generate_json(*ask))

@@ -7,7 +7,7 @@ COMMANDS = (
     *("generate", "chat", "tokenize", "render", "logits", "inspect", "verify", "bench", "quantize", "doctor"),
     "plan",
 )
-RUN = {"--model", "--threads", "--dtype", "--activation-format"}
+RUN = {"--model", "--threads", "--dtype", "--activation-format", "--kv-cache-dtype"}
 SAMPLING = {
     *("--max-new-tokens", "--min-new-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--seed", "--stop"),
     *("--repetition-penalty", "--presence-penalty", "--frequency-penalty", "--logit-bias", "--stop-token-id"),
@@ -31,7 +31,7 @@ OPTIONS = {
     "doctor": {"--threads", "--json"},
     "plan": {
         *("--model", "--format", "--memory", "--bandwidth", "--flops", "--prompt", "--depth", "--batch"),
-        *("--threads", "--json"),
+        *("--threads", "--json", "--kv-cache-dtype"),
     },
     "quantize": {"--format", "--group", "--keep", "--shard-size", "--report", "--threads"},
 }
@@ -119,6 +119,7 @@ class WrongCommandLines(CliTest):
             "--logit-bias": ("5", "5=", "=5", "a=5", "5=x", "4096=1", "-1=1", "5=101", "5=nan", "99999999999=1"),
             "--dtype": ("int8", "float16", ""),
             "--activation-format": ("int8",),
+            "--kv-cache-dtype": ("int8", "float32", ""),
         }.items():
             for value in values:
                 with self.subTest(option=option, value=value):

@@ -8,7 +8,7 @@ CONFIGS = ROOT / "tests" / "data" / "configs"
 LIMITS = {"cpu", "threads", "isa", "read_gb_s", "tflop_s"}
 PARTS = {"attention", "experts", "dense", "head", "sampling", "other"}
 RUN = {
-    *("phase", "model", "format", "prompt", "depth", "batch", "gen", "threads", "repeats", "tokens", "tok_s"),
+    *("phase", "model", "format", "kv_cache", "prompt", "depth", "batch", "gen", "threads", "repeats", "tokens", "tok_s"),
     *("predicted_tok_s", "percent_of_limit", "gb_s", "tflop_s", "bytes_per_token", "flops_per_token", "seconds"),
 }
 SMALL = ("--prompt", "8", "--gen", "2", "--repeat", "2", "--threads", "2")
@@ -31,6 +31,7 @@ class Bench(CliTest):
         for run in report["runs"]:
             self.assertEqual(set(run), RUN)
             self.assertEqual(run["format"], "bf16")
+            self.assertEqual(run["kv_cache"], "bfloat16")
             self.assertEqual(run["repeats"], 2)
             speed = run["tok_s"]
             self.assertLessEqual(0, speed["min"])
@@ -40,6 +41,20 @@ class Bench(CliTest):
             self.assertGreater(run["bytes_per_token"], 0)
         self.assertEqual(report["runs"][4]["tokens"], 6)
         self.assertLess(report["runs"][4]["bytes_per_token"], report["runs"][3]["bytes_per_token"])
+
+    def test_formats_of_the_cache(self) -> None:
+        flags = ("--prompt", "0", "--gen", "1", "--depth", "400", "--repeat", "1")
+        sizes = {}
+        for chosen, name in (("auto", "bfloat16"), ("bfloat16", "bfloat16"), ("fp8", "fp8"), ("fp8_e4m3", "fp8")):
+            (run,) = self.bench(*flags, "--kv-cache-dtype", chosen)["runs"]
+            self.assertEqual(run["kv_cache"], name)
+            sizes[chosen] = run["bytes_per_token"]
+        self.assertEqual((sizes["auto"], sizes["fp8"]), (sizes["bfloat16"], sizes["fp8_e4m3"]))
+        # tiny-chat's rows have 64 + 16 numbers: 160 bytes, or 64 + 4 + 32 rounded up to 112.
+        self.assertEqual(sizes["auto"] - sizes["fp8"], 401 * 4 * (160 - 112))
+        self.assertIn("KV cache in fp8", self.ok("bench", *flags, "--kv-cache-dtype", "fp8").out)
+        (run,) = self.bench(*flags, "--dtype", "float32")["runs"]
+        self.assertEqual(run["kv_cache"], "float32")
 
     def test_synthetic_formats(self) -> None:
         flags = ("--synthetic", "tiny", *SMALL)
@@ -112,7 +127,9 @@ class Plan(CliTest):
 
     def test_v3_on_a_described_machine(self) -> None:
         report = self.plan("--model", str(CONFIGS / "deepseek_v3.json"), *self.MACHINE, "--depth", "0", "--batch", "1,16")
-        self.assertEqual(set(report), {"model", "format", "machine", "bytes", "fits", "kv_tokens", "runs"})
+        keys = {"model", "format", "kv_cache", "machine", "bytes", "fits", "kv_tokens", "runs"}
+        self.assertEqual(set(report), keys)
+        self.assertEqual(report["kv_cache"], "bfloat16")
         self.assertEqual(report["format"], "fp8")
         self.assertEqual(report["bytes"]["memory"], 768 * 10**9)
         self.assertEqual(report["bytes"]["kv_per_token"], 61 * 576 * 2)
@@ -124,6 +141,11 @@ class Plan(CliTest):
         self.assertAlmostEqual(one["tok_s"], 460 / 37.67, delta=0.02)  # 37.67 GB a token: hadal/model/cost_test.cc
         self.assertAlmostEqual(one["gb_per_token"], 37.67, delta=0.01)
         self.assertGreater(many["tok_s"], one["tok_s"])
+
+    def test_an_fp8_cache(self) -> None:
+        report = self.plan("--model", str(CONFIGS / "deepseek_v3.json"), *self.MACHINE, "--kv-cache-dtype", "fp8")
+        self.assertEqual(report["kv_cache"], "fp8")
+        self.assertEqual(report["bytes"]["kv_per_token"], 61 * 656)
 
     def test_formats_and_what_does_not_fit(self) -> None:
         v3 = ("--model", str(CONFIGS / "deepseek_v3.json"), "--bandwidth", "100G", "--flops", "10T")
