@@ -25,9 +25,9 @@ constexpr size_t kContext = 512;
 
 const char* const kFolder = "models/tiny-chat";
 
-// Mean KL divergence of the FP8 cache to the BF16 one, in nats; measured at 5.6e-3 and 6.0e-3. The aim of 2e-3 is beyond E4M3
+// Mean KL divergence of the FP8 cache to the BF16 one, in nats; measured at 5.6e-3, and 7.5e-3 on the stories told token by token. The aim of 2e-3 is beyond E4M3
 // on a latent of 64 numbers: it rounds by 2.6 % (rms), and the best scale for each token leaves 4.9e-3 (docs/log.md).
-constexpr double kFp8CacheDivergence = 8e-3;
+constexpr double kFp8CacheDivergence = 1e-2;
 
 class TinyChat : public testing::Test {
  protected:

@@ -60,15 +60,16 @@ float store_f8(const float* x, int64_t n, std::byte* codes) noexcept {
 // In integers: from code to BF16 the exponent moves by three bits and becomes that of the product. Codes whose exponent is 0
 // are looked up.
 void f8_to_bf16(const std::byte* codes, int64_t n, float scale, std::byte* out) noexcept {
-  alignas(64) uint16_t small[32] = {};
-  for (uint8_t code = 0; code < 8; ++code) small[code] = to_bf16(to_float(f8e4m3{code}) * scale).bits;
-  const __m512i small_values = _mm512_load_si512(small);
   if (std::isnan(scale)) {
-    for (int64_t i = 0; i < n; ++i) std::memcpy(out + 2 * i, small, 2);
+    const bf16 nan = to_bf16(scale);
+    for (int64_t i = 0; i < n; ++i) std::memcpy(out + 2 * i, &nan, sizeof nan);
     return;
   }
   const int exponent = static_cast<int>(std::bit_cast<uint32_t>(scale) >> 23) - 7;
   const __m512i bias = _mm512_set1_epi16(static_cast<int16_t>(exponent << 7));
+  // 0 to 7 times 2^-9 as BF16; but for zero, 120 has been taken from the exponents, as the bias has it.
+  const __m128i steps = _mm_set_epi16(0x60, 0x40, 0x20, 0, -0x40, -0x80, -0x100, 0);
+  const __m512i small_values = _mm512_maskz_add_epi16(0xfe, bias, _mm512_zextsi128_si512(steps));
   const __m512i sign = _mm512_set1_epi16(static_cast<int16_t>(0x8000));
   for (int64_t i = 0; i < n; i += 32) {
     const auto mask = static_cast<__mmask32>(n - i >= 32 ? ~0U : (1U << (n - i)) - 1);

@@ -9,7 +9,8 @@
 namespace hadal::ops {
 
 /// Attention in the latent space, where all heads share keys (the whole latent row) and values (its first R numbers).
-/// For the first num_decode_tokens() rows of the batch. q: [Td, H, R + P]; out: [Td, H, R].
+/// For the first num_decode_tokens() rows of the batch. q: [Td, H, R + P],
+/// without gaps; out: [Td, H, R].
 void attend_latent(Context& ctx, Cube<const float> q, LayerCache cache, const Batch& batch, double scale,
                    Cube<float> out);
 

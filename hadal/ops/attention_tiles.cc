@@ -19,6 +19,7 @@ using kernels::kPanelRows;
 using kernels::TileAttendArgs;
 
 constexpr int64_t kTileKeys = 16, kPairKeys = 32;  // keys in a tile of scores; values in a tile of pairs
+constexpr int64_t kKeysAhead = 32;                 // keys that are on their way from memory
 
 int64_t round_up(int64_t n, int64_t to) {
   return (n + to - 1) / to * to;
@@ -28,15 +29,18 @@ const kernels::Product& query_product() {
   return kernels::kernels().bf16[kernels::index_of(Format::kBF16)];
 }
 
-// A lane is one query: rows of `width` floats, `stride` apart.
+// A lane is one query: rows of `width` floats, `stride` apart, packed by panels of 16.
 void pack_lanes(const float* q, int64_t stride, int64_t lanes, int64_t width, std::byte* packed) {
-  kernels::PackArgs args;
-  args.x = q;
-  args.ldx = stride;
-  args.m = args.total_m = lanes;
-  args.k = width;
-  args.packed = packed;
-  query_product().pack(args);
+  for (int64_t lane = 0; lane < lanes; lane += kPanelRows) {
+    kernels::PackArgs args;
+    args.x = q + lane * stride;
+    args.ldx = stride;
+    args.m = std::min(kPanelRows, lanes - lane);
+    args.total_m = lanes;
+    args.k = width;
+    args.packed = packed + lane * query_product().row_bytes(width);
+    query_product().pack(args);
+  }
 }
 
 // ---- the absorbed form: lanes are the (row, head) pairs of a sequence, keys and values are the cached latents
@@ -73,6 +77,16 @@ const std::byte* open_tile(const LayerCache& cache, const Piece& piece, int64_t 
   return to;
 }
 
+// Asks for the rows of two keys: memory is far, and a page of the cache ends where the processor's own guess does.
+void prefetch_pair(const LayerCache& cache, const Piece& piece, int64_t page_size, int64_t j) {
+  constexpr int64_t kLine = 64;
+  const int64_t row_bytes = cache.row_bytes();
+  for (int64_t i = j; i < std::min(j + 2, piece.count); ++i) {
+    const std::byte* row = cache.token(piece.seq.slot(piece.first_key + i, page_size));
+    for (int64_t b = 0; b < row_bytes; b += kLine) __builtin_prefetch(row + b);
+  }
+}
+
 void open_chunk(const LayerCache& cache, const Piece& piece, int64_t page_size, ChunkKeys& keys) {
   const int64_t row_bytes = 2 * cache.width(), pair_bytes = 4 * cache.rank;
   reserve(keys.pairs, kAttendChunk / 2 * pair_bytes);
@@ -85,6 +99,7 @@ void open_chunk(const LayerCache& cache, const Piece& piece, int64_t page_size, 
       continue;
     }
     if (j % kTileKeys == 0) tile = keys.tiles[j / kTileKeys] = open_tile(cache, piece, page_size, j, keys);
+    prefetch_pair(cache, piece, page_size, j + kKeysAhead);
     const std::byte* key = tile + j % kTileKeys * row_bytes;
     kernels::kernels().pair_rows(key, j + 1 < piece.count ? key + row_bytes : nullptr, cache.rank, to);
   }
@@ -115,6 +130,9 @@ void attend_piece(const LayerCache& cache, const Piece& piece, int64_t page_size
     args.sum = piece.sum + lane;
     args.out = piece.out + lane * rank;
     args.ldo = rank;
+    std::fill_n(args.max, args.lanes, -std::numeric_limits<float>::infinity());
+    std::fill_n(args.sum, args.lanes, 0.0F);
+    std::fill_n(args.out, args.lanes * rank, 0.0F);
     kernels::kernels().attend_tiles(args);
   }
 }
@@ -124,19 +142,13 @@ std::vector<Piece> cut_sequence(Context& ctx, const SequenceRows& seq, Cube<cons
   const int64_t lanes = seq.count * q.shape[1], width = q.shape[2],
                 lane_bytes = query_product().row_bytes(width);
   std::byte* packed = ctx.scratch.vec<std::byte>(kernels::packed_rows(lanes) * lane_bytes).data;
-  for (int64_t lane = 0; lane < lanes; lane += kPanelRows) {
-    pack_lanes(q[seq.first_row].data + lane * width, width, std::min(kPanelRows, lanes - lane), width,
-               packed + lane * lane_bytes);
-  }
+  pack_lanes(q[seq.first_row].data, width, lanes, width, packed);
   std::vector<Piece> pieces;
   for (int64_t first = 0; first < seq.num_keys(); first += kAttendChunk) {
     Piece piece{seq, first, std::min(kAttendChunk, seq.num_keys() - first), lanes, packed};
     piece.max = ctx.scratch.vec<float>(lanes).data;
     piece.sum = ctx.scratch.vec<float>(lanes).data;
     piece.out = ctx.scratch.vec<float>(lanes * rank).data;
-    std::fill_n(piece.max, lanes, -std::numeric_limits<float>::infinity());
-    std::fill_n(piece.sum, lanes, 0.0F);
-    std::fill_n(piece.out, lanes * rank, 0.0F);
     pieces.push_back(piece);
   }
   return pieces;
@@ -280,25 +292,28 @@ void attend_latent_tiles(Context& ctx, Cube<const float> q, LayerCache cache, co
                          double scale, Cube<float> out) {
   const auto frame = ctx.scratch.frame();
   const int64_t heads = q.shape[1], rank = out.shape[2];
-  const Cube<float> lanes = ctx.scratch.cube<float>(q.shape[0], heads, q.shape[2]);
-  copy(q, lanes);  // side by side, as packing takes them
+  HADAL_CHECK(q.stride[1] == q.shape[2] && q.stride[0] == heads * q.shape[2], "attend_latent: q has gaps");
   std::vector<Piece> pieces;
-  std::vector<size_t> first_piece = {0};
+  std::vector<int64_t> num_pieces;  // of each sequence
   for (int64_t s = 0; s < batch.num_decode_seqs; ++s) {
-    const std::vector<Piece> more = cut_sequence(ctx, rows_of(batch, s, 0), lanes, rank);
+    const std::vector<Piece> more = cut_sequence(ctx, rows_of(batch, s, 0), q, rank);
     pieces.insert(pieces.end(), more.begin(), more.end());
-    first_piece.push_back(pieces.size());
+    num_pieces.push_back(std::ssize(more));
   }
-  parallel_for(ctx.pool, static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
+  parallel_for(ctx.pool, std::ssize(pieces), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       attend_piece(cache, pieces[static_cast<size_t>(i)], batch.page_size, rank, scale);
   });
-  parallel_for(ctx.pool, batch.num_decode_seqs, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t s = begin; s < end; ++s) {
-      const auto i = static_cast<size_t>(s);
-      const std::span<const Piece> own(pieces.data() + first_piece[i], first_piece[i + 1] - first_piece[i]);
-      for (int64_t lane = 0; lane < own[0].lanes; ++lane)
-        merge_lane(own, lane, rank, out[own[0].seq.first_row + lane / heads][lane % heads].data);
+  std::vector<std::span<const Piece>> pieces_of;  // of each row
+  for (const Piece* own = pieces.data(); const int64_t count : num_pieces) {
+    pieces_of.insert(pieces_of.end(), static_cast<size_t>(own->seq.count), {own, static_cast<size_t>(count)});
+    own += count;
+  }
+  parallel_for(ctx.pool, q.shape[0] * heads, kPanelRows, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t row = i / heads, head = i % heads;
+      const std::span<const Piece> own = pieces_of[static_cast<size_t>(row)];
+      merge_lane(own, (row - own[0].seq.first_row) * heads + head, rank, out[row][head].data);
     }
   });
 }
