@@ -74,33 +74,10 @@ void dots(const ProductArgs& args, int64_t row, int64_t first_m, int64_t begin, 
   }
 }
 
-// c for kRows weight rows and kM activation rows.
-template <Format format, int kRows, int kM>
-void block(const ProductArgs& args, int64_t j, int64_t first_m) {
-  const Weight& w = args.w;
-  const int64_t row = args.first_n + j, step = std::min(w.block_cols, w.in_features);
-  float total[kRows][kM] = {};
-  for (int64_t b = 0, begin = 0; begin < w.in_features; ++b, begin += step) {
-    int32_t sums[kRows][kM];
-    dots<format, kRows, kM>(args, row, first_m, begin, std::min(begin + step, w.in_features), sums);
-    for (int r = 0; r < kRows; ++r) {
-      const float scale = w.scale[(w.first_row + row + r) * w.scale_cols() + b];
-      for (int i = 0; i < kM; ++i) total[r][i] += static_cast<float>(sums[r][i]) * scale;
-    }
-  }
-  for (int i = 0; i < kM; ++i) {
-    for (int r = 0; r < kRows; ++r)
-      args.c[(first_m + i) * args.ldc + j + r] = total[r][i] * args.a_scale[first_m + i];
-  }
-}
+template <int kM>
+constexpr int kRowsFor = kM <= 4 ? 4 : 2;  // 16 sums, and as many registers for what they are made of
 
-template <Format format, int kM>
-void rows(const ProductArgs& args, int64_t first_m) {
-  constexpr int kRows = kM <= 4 ? 4 : 2;  // 16 sums, and as many registers for what they are made of
-  int64_t j = 0;
-  for (; j + kRows <= args.n; j += kRows) block<format, kRows, kM>(args, j, first_m);
-  for (; j < args.n; ++j) block<format, 1, kM>(args, j, first_m);
-}
+#include "hadal/kernels/product_rows.inc"
 
 }  // namespace
 
