@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <set>
 
 #include "hadal/core/error.h"
 #include "hadal/core/phase_timer.h"
 #include "hadal/core/rng.h"
+#include "hadal/engine/ranking.h"
 
 namespace hadal::engine {
 namespace {
@@ -19,18 +19,36 @@ bool more_probable(const TokenLogprob& a, const TokenLogprob& b) {
   return a.logprob != b.logprob ? a.logprob > b.logprob : a.token < b.token;
 }
 
+// Sixteen at a time: a search for the largest, one after the other, waits for each comparison.
+float largest_of(std::span<const float> logits) {
+  constexpr size_t kLanes = 16;
+  float most[kLanes];
+  std::fill_n(most, kLanes, logits[0]);
+  size_t i = 0;
+  for (; i + kLanes <= logits.size(); i += kLanes) {
+    for (size_t l = 0; l < kLanes; ++l) most[l] = logits[i + l] > most[l] ? logits[i + l] : most[l];
+  }
+  float largest = *std::max_element(most, most + kLanes);
+  for (; i < logits.size(); ++i) largest = std::max(largest, logits[i]);
+  return largest;
+}
+
 double log_sum_exp(std::span<const float> logits) {
-  const float largest = *std::ranges::max_element(logits);
+  const float largest = largest_of(logits);
   double sum = 0.0;
   for (const float logit : logits) sum += std::exp(double{logit} - largest);
   return largest + std::log(sum);
 }
 
 int32_t largest_logit(std::span<const float> logits) {
-  return static_cast<int32_t>(std::ranges::max_element(logits) - logits.begin());  // the first of equals
+  return static_cast<int32_t>(std::ranges::find(logits, largest_of(logits)) -
+                              logits.begin());  // the first of equals
 }
 
 void check_logits(std::span<const float> logits) {
+  int32_t unordered = 0;
+  for (const float logit : logits) unordered += std::isnan(logit) ? 1 : 0;
+  if (unordered == 0) return;
   for (size_t i = 0; i < logits.size(); ++i) {
     if (!std::isnan(logits[i])) continue;
     fail(ErrorKind::kInternal, "logits\n  token id  {}\n  expected  a number\n  found     NaN", i);
@@ -84,58 +102,44 @@ void forbid(std::span<float> logits, const SamplingState& state) {
 }
 
 // exp((logit - largest) / temperature): probabilities up to their common factor.
-std::vector<TokenLogprob> weights_of(std::span<const float> logits, float temperature) {
-  const float largest = *std::ranges::max_element(logits);
-  std::vector<TokenLogprob> candidates(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) {
-    candidates[i] = {static_cast<int32_t>(i), std::exp((logits[i] - largest) / temperature)};
-  }
-  return candidates;
+std::vector<float> weights_of(std::span<const float> logits, float temperature) {
+  const float largest = largest_of(logits);
+  std::vector<float> weights(logits.size());
+  for (size_t i = 0; i < logits.size(); ++i) weights[i] = std::exp((logits[i] - largest) / temperature);
+  return weights;
 }
 
-double total(std::span<const TokenLogprob> candidates) {
+// The first token up to which more than `share` of the weight lies, in the order of ids.
+int32_t draw_of_all(std::span<const float> weights, float share) {
   double sum = 0.0;
-  for (const TokenLogprob& c : candidates) sum += c.logprob;
-  return sum;
-}
-
-// Leaves the top_k most probable candidates, then the fewest of them that hold top_p of the probability, sorted. Only as
-// much of the vocabulary is sorted as turns out to be needed.
-void truncate(std::vector<TokenLogprob>& candidates, const Sampling& sampling) {
-  const size_t limit = sampling.top_k > 0 ? std::min(candidates.size(), static_cast<size_t>(sampling.top_k))
-                                          : candidates.size();
-  double whole = total(candidates);
-  for (size_t sorted = std::min<size_t>(limit, 256);; sorted = std::min(limit, sorted * 8)) {
-    std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(sorted),
-                      candidates.end(), more_probable);
-    if (sorted == limit && sampling.top_k > 0) whole = total(std::span(candidates).first(limit));
-    if (sorted < limit && sampling.top_k > 0) continue;  // top_p is a share of what top_k leaves
-    double held = 0.0;
-    for (size_t i = 0; i < sorted; ++i) {
-      held += candidates[i].logprob;
-      if (held < double{sampling.top_p} * whole) continue;
-      candidates.resize(i + 1);
-      return;
-    }
-    if (sorted < limit) continue;
-    candidates.resize(limit);
-    return;
+  for (const float weight : weights) sum += double{weight};
+  const double target = double{share} * sum;
+  sum = 0.0;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    sum += double{weights[i]};
+    if (sum > target) return static_cast<int32_t>(i);
   }
+  return -1;
 }
 
 int32_t draw(std::span<const float> logits, const Sampling& sampling, uint64_t position) {
-  std::vector<TokenLogprob> candidates = weights_of(logits, sampling.temperature);
-  if (sampling.top_k > 0 || sampling.top_p < 1.0F) truncate(candidates, sampling);
-  if (sampling.min_p > 0.0F) {  // the most probable has weight 1
-    std::erase_if(candidates, [&](const TokenLogprob& c) { return c.logprob < sampling.min_p; });
+  std::vector<float> weights = weights_of(logits, sampling.temperature);
+  const float share = uniform_at(sampling.seed, position);
+  int32_t token = -1;
+  if (sampling.top_k > 0 || sampling.top_p < 1.0F) {
+    Ranking ranking(weights);
+    if (sampling.top_k > 0) ranking.keep_first(static_cast<size_t>(sampling.top_k));
+    if (sampling.top_p < 1.0F) ranking.keep_share(double{sampling.top_p});
+    if (sampling.min_p > 0.0F) ranking.keep_from(sampling.min_p);  // the most probable has weight 1
+    token = ranking.token_at(double{share} * ranking.total());
+  } else {
+    if (sampling.min_p > 0.0F) {
+      for (float& weight : weights) weight = weight < sampling.min_p ? 0.0F : weight;
+    }
+    token = draw_of_all(weights, share);
   }
-  const double target = double{uniform_at(sampling.seed, position)} * total(candidates);
-  double sum = 0.0;
-  for (const TokenLogprob& c : candidates) {
-    sum += c.logprob;
-    if (sum > target) return c.token;
-  }
-  return largest_logit(logits);  // unreachable but for rounding: sum == target == total
+  return token >= 0 ? token
+                    : largest_logit(logits);  // not but for rounding: all weigh no more than the target
 }
 
 }  // namespace
