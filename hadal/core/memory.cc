@@ -1,51 +1,28 @@
 #include "hadal/core/memory.h"
 
 #include <algorithm>
-#include <fstream>
+#include <cerrno>
+#include <cstring>
 #include <limits>
-#include <optional>
 
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include "hadal/core/cgroup.h"
 #include "hadal/core/error.h"
+#include "hadal/core/log.h"
+#include "hadal/core/proc_file.h"
 
 namespace hadal {
 namespace {
 
 constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
 
-std::optional<int64_t> read_number(const char* path) {
-  std::ifstream file(path);
-  int64_t value = 0;
-  if (file >> value) return value;
-  return std::nullopt;  // absent, or "max"
-}
-
-// A value of /proc/meminfo or of the cgroup's memory.stat, in the file's own unit.
-std::optional<int64_t> read_field(const char* path, const std::string& field) {
-  std::ifstream file(path);
-  std::string name;
-  int64_t value = 0;
-  for (std::string line; std::getline(file, line);) {
-    if (line.compare(0, field.size(), field) != 0) continue;
-    value = std::strtoll(line.c_str() + field.size(), nullptr, 10);
-    return value;
-  }
-  return std::nullopt;
-}
-
-// Pages of files count as used in a cgroup, but they go when someone needs the memory.
-int64_t cgroup_left() {
-  const auto limit = read_number("/sys/fs/cgroup/memory.max"),
-             used = read_number("/sys/fs/cgroup/memory.current");
-  if (!limit || !used) return kUnlimited;
-  const int64_t droppable = read_field("/sys/fs/cgroup/memory.stat", "file ").value_or(0);
-  return std::max<int64_t>(0, *limit - *used + droppable);
-}
-
 }  // namespace
 
-int64_t available_memory_bytes() {
-  const auto kib = read_field("/proc/meminfo", "MemAvailable:");
-  return std::min(kib ? *kib * 1024 : kUnlimited, cgroup_left());
+int64_t available_memory_bytes(const std::string& root) {
+  const auto kib = number_of(root + "/proc/meminfo", "MemAvailable:");
+  return std::min(kib ? *kib * 1024 : kUnlimited, read_cgroup(root).memory_left.value_or(kUnlimited));
 }
 
 void check_memory(std::span<const MemoryNeed> needs, int64_t available) {
@@ -60,6 +37,47 @@ void check_memory(std::span<const MemoryNeed> needs, int64_t available) {
        "not enough memory\n{}  needed    {} ({} bytes)\n  available {} ({} bytes)\n"
        "  hint      a smaller model or format, a shorter --max-model-len, or fewer prompts at once",
        lines, format_bytes(total), total, format_bytes(available), available);
+}
+
+std::string to_string(const MemoryPlan& plan) {
+  std::string text = fmt::format("memory: weights {} ({})", format_bytes(plan.weights),
+                                 plan.can_drop_weights ? "mapped" : "kept");
+  for (const MemoryNeed& need : plan.needs)
+    text += fmt::format(", {} {}", need.what, format_bytes(need.bytes));
+  if (plan.available == kUnlimited) return text;
+  return text + fmt::format("; {} available", format_bytes(plan.available));
+}
+
+void check_plan(const MemoryPlan& plan) {
+  std::vector<MemoryNeed> needs = plan.needs;
+  int64_t total = plan.weights;
+  for (const MemoryNeed& need : needs) total += need.bytes;
+  if (!plan.can_drop_weights) needs.insert(needs.begin(), {"weights", plan.weights});
+  check_memory(needs, plan.available);
+  if (total <= plan.available) return;
+  log_warning(
+      "{}: the weights do not fit beside the rest, so {} or more are read from the disk for each pass "
+      "over them",
+      to_string(plan), format_bytes(total - plan.available));
+}
+
+std::optional<int64_t> lock_limit_bytes() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return std::nullopt;
+  return static_cast<int64_t>(limit.rlim_cur);
+}
+
+void lock_memory(std::span<const std::byte> bytes, const std::string& what) {
+  if (bytes.empty() || mlock(bytes.data(), bytes.size()) == 0) return;
+  const int reason = errno;
+  const auto limit = lock_limit_bytes();
+  fail(ErrorKind::kCapacity,
+       "{}\n  cannot be locked in memory ({}): {}\n  RLIMIT_MEMLOCK is {}, for all that is locked together\n"
+       "  hint      ulimit -l unlimited, LimitMEMLOCK=infinity for systemd, --ulimit memlock=-1 for docker; "
+       "or no "
+       "--mlock",
+       what, format_bytes(static_cast<int64_t>(bytes.size())), std::strerror(reason),
+       limit ? format_bytes(*limit) : "unlimited");
 }
 
 std::string format_bytes(int64_t bytes) {

@@ -71,43 +71,57 @@ void on_sigbus(int /*signal*/, siginfo_t* info, void* /*context*/) {
 
 MmapFile::MmapFile(const std::string& path) : path_(path) {
   // O_NONBLOCK: opening a pipe would wait for a writer. It means nothing for regular files.
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) fail(ErrorKind::kIo, "{}\n  cannot be opened: {}", path, std::strerror(errno));
+  fd_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd_ < 0) fail(ErrorKind::kIo, "{}\n  cannot be opened: {}", path, std::strerror(errno));
   struct stat status {};
-  if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
-    close(fd);
+  if (fstat(fd_, &status) != 0 || !S_ISREG(status.st_mode)) {
+    close(fd_);
     fail(ErrorKind::kIo, "{}\n  expected  a regular file", path);
   }
   size_ = status.st_size;
-  if (size_ > 0) {
-    void* mapped = mmap(nullptr, static_cast<size_t>(size_), PROT_READ, MAP_SHARED, fd, 0);
-    if (mapped == MAP_FAILED) {
-      const int reason = errno;
-      close(fd);
-      fail(ErrorKind::kIo, "{}\n  cannot be mapped ({} bytes): {}", path, size_, std::strerror(reason));
-    }
-    data_ = static_cast<const std::byte*>(mapped);
-    remember(data_, size_, path);
+  if (size_ == 0) return;
+  void* mapped = mmap(nullptr, static_cast<size_t>(size_), PROT_READ, MAP_SHARED, fd_, 0);
+  if (mapped == MAP_FAILED) {
+    const int reason = errno;
+    close(fd_);
+    fail(ErrorKind::kIo, "{}\n  cannot be mapped ({} bytes): {}", path, size_, std::strerror(reason));
   }
-  close(fd);
+  data_ = static_cast<const std::byte*>(mapped);
+  remember(data_, size_, path);
 }
 
 MmapFile::MmapFile(MmapFile&& other) noexcept
     : path_(std::move(other.path_)),
+      fd_(std::exchange(other.fd_, -1)),
       data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)) {}
 
 MmapFile& MmapFile::operator=(MmapFile&& other) noexcept {
   std::swap(path_, other.path_);
+  std::swap(fd_, other.fd_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
   return *this;
 }
 
 MmapFile::~MmapFile() {
+  if (fd_ >= 0) close(fd_);
   if (data_ == nullptr) return;
   forget(data_);
   munmap(const_cast<std::byte*>(data_), static_cast<size_t>(size_));  // munmap's own signature wants void*
+}
+
+void MmapFile::read(int64_t offset, std::span<std::byte> to) const {
+  while (!to.empty()) {
+    const ssize_t count = pread(fd_, to.data(), to.size(), offset);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) {
+      fail(ErrorKind::kIo, "{}\n  cannot be read at byte {}: {}", path_, offset,
+           count < 0 ? std::strerror(errno) : "the file has become shorter");
+    }
+    offset += count;
+    to = to.subspan(static_cast<size_t>(count));
+  }
 }
 
 void install_mmap_fault_handler() {

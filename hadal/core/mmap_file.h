@@ -21,9 +21,12 @@ class MmapFile {
 
   const std::string& path() const { return path_; }
   std::span<const std::byte> bytes() const { return {data_, static_cast<size_t>(size_)}; }
+  /// Reads bytes [offset, offset + to.size()) into memory of the caller's, not by way of the mapping. Throws kIo. Any thread.
+  void read(int64_t offset, std::span<std::byte> to) const;
 
  private:
   std::string path_;
+  int fd_ = -1;
   const std::byte* data_ = nullptr;
   int64_t size_ = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <csignal>
 #include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -47,6 +48,17 @@ TEST(MmapFile, Moves) {
   c = std::move(b);
   EXPECT_EQ(text_of(c), "bb");
   EXPECT_EQ(c.path(), folder.path("b"));
+}
+
+TEST(MmapFile, ReadsIntoOtherMemory) {
+  const TempFolder folder;
+  const MmapFile file(folder.write("f", "0123456789"));
+  std::vector<std::byte> bytes(4);
+  file.read(3, bytes);
+  EXPECT_EQ(static_cast<char>(bytes[0]), '3');
+  EXPECT_EQ(static_cast<char>(bytes[3]), '6');
+  EXPECT_TRUE(contains(error_of(ErrorKind::kIo, [&] { file.read(8, bytes); }),
+                       {file.path(), "at byte 10", "shorter"}));
 }
 
 TEST(MmapFile, RefusesWhatIsNoRegularFile) {

@@ -1,9 +1,10 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
+
+#include "hadal/core/cgroup.h"
 
 namespace hadal {
 
@@ -17,12 +18,11 @@ struct CacheInfo {
 
 /// The machine as Linux shows it under /proc and /sys; 0 or empty where it shows nothing.
 struct SystemInfo {
-  int logical_cpus = 0, cores = 0, sockets = 0, numa_nodes = 0;
+  int logical_cpus = 0, cores = 0, sockets = 0;
   std::vector<CacheInfo> caches;  // by level, then type
   int64_t memory_bytes = 0;
-  std::optional<int64_t> cgroup_memory_bytes;  // a limit on this process's group, if there is one
-  std::optional<double> cgroup_cpus;           // cores' worth of time that the group may use, if limited
-  std::string huge_pages;                      // transparent ones: "always", "madvise" or "never"
+  CgroupLimits cgroup;
+  std::string huge_pages;  // transparent ones: "always", "madvise" or "never"
 };
 
 /// root: the folder that holds proc and sys; "" but for tests.

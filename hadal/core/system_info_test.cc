@@ -32,9 +32,6 @@ TEST(SystemInfo, ReadsWhatLinuxShows) {
   write_cpu(root, 3, 1, 1, "2-3");
   root.write("sys/devices/system/cpu/cpu9/uevent", "");  // switched off: no topology
   root.write("sys/devices/system/cpu/cpufreq/x", "");
-  root.write("sys/devices/system/node/node0/x", "");
-  root.write("sys/devices/system/node/node1/x", "");
-  root.write("sys/devices/system/node/online", "0-1\n");
   root.write("proc/meminfo", "MemFree:  5 kB\nMemTotal:       1000 kB\n");
   root.write("sys/fs/cgroup/memory.max", "123456\n");
   root.write("sys/fs/cgroup/cpu.max", "150000 100000\n");
@@ -43,10 +40,9 @@ TEST(SystemInfo, ReadsWhatLinuxShows) {
   EXPECT_EQ(info.logical_cpus, 5);
   EXPECT_EQ(info.sockets, 2);
   EXPECT_EQ(info.cores, 4);
-  EXPECT_EQ(info.numa_nodes, 2);
   EXPECT_EQ(info.memory_bytes, 1024000);
-  EXPECT_EQ(info.cgroup_memory_bytes, 123456);
-  EXPECT_EQ(info.cgroup_cpus, 1.5);
+  EXPECT_EQ(info.cgroup.memory_bytes, 123456);
+  EXPECT_EQ(info.cgroup.cpus, 1.5);
   EXPECT_EQ(info.huge_pages, "madvise");
   ASSERT_EQ(info.caches.size(), 2U);
   EXPECT_EQ(info.caches[0].level, 1);
@@ -64,8 +60,8 @@ TEST(SystemInfo, NothingToReadIsNothingKnown) {
   EXPECT_EQ(info.logical_cpus, 0);
   EXPECT_TRUE(info.caches.empty());
   EXPECT_EQ(info.memory_bytes, 0);
-  EXPECT_FALSE(info.cgroup_memory_bytes.has_value());
-  EXPECT_FALSE(info.cgroup_cpus.has_value());
+  EXPECT_FALSE(info.cgroup.memory_bytes.has_value());
+  EXPECT_FALSE(info.cgroup.cpus.has_value());
   EXPECT_EQ(info.huge_pages, "");
 }
 
