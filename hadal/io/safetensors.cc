@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "hadal/core/error.h"
+#include "hadal/core/node_memory.h"
 #include "hadal/io/json_reader.h"
 #include "hadal/io/safetensors_header.h"
 
@@ -72,6 +73,35 @@ void check_layout(std::span<const HeaderEntry> tensors, int64_t data_bytes, cons
        data_bytes < end ? "the file is cut off: is its download complete?" : "the file is damaged");
 }
 
+// A part of the file.
+struct Range {
+  int64_t first = 0, size = 0;  // bytes
+};
+
+// Calls body(begin, end) for pieces of each range, offsets in the file. What is written first there comes from the memory of
+// the node whose threads begin with the piece in loops over the range.
+template <class Body>
+void for_pieces(ThreadPool& pool, const std::vector<Range>& ranges, const Body& body) {
+  constexpr int64_t kPiece = int64_t{256} << 10;  // large enough that reading costs little beside the copying
+  for (const Range& range : ranges) {
+    parallel_for(pool, range.size, kPiece, [&](int64_t begin, int64_t end) {
+      const NodeMemoryScope memory(pool.num_groups() > 1 ? pool.node_of(begin, range.size, kPiece) : -1);
+      body(range.first + begin, range.first + end);
+    });
+  }
+}
+
+// Writes to the huge pages whose middle lies in [begin, end) of the memory, so that each comes from where most of it is read: a page
+// on the border of two parts would go to the later part, whose threads come to it first.
+void place_huge_pages(std::byte* memory, int64_t begin, int64_t end) {
+  constexpr int64_t kHugePage = int64_t{2} << 20, kHalf = kHugePage / 2;
+  const auto address = reinterpret_cast<uintptr_t>(memory);
+  // From the first middle of the memory on.
+  const auto to_middle = static_cast<int64_t>((kHugePage + kHalf - address % kHugePage) % kHugePage);
+  const int64_t skipped = std::max<int64_t>(0, (begin - to_middle + kHugePage - 1) / kHugePage);
+  for (int64_t at = to_middle + skipped * kHugePage; at < end; at += kHugePage) memory[at] = std::byte{0};
+}
+
 }  // namespace
 
 std::string_view to_string(DType dtype) {
@@ -133,8 +163,33 @@ std::vector<TensorEntry> parse_safetensors(std::span<const std::byte> file, cons
 }
 
 SafetensorsFile::SafetensorsFile(const std::string& path)
-    : file_(path), tensors_(parse_safetensors(file_.bytes(), path)) {
+    : path_(path), file_(path), tensors_(parse_safetensors(file_.bytes(), path)) {
   for (size_t i = 0; i < tensors_.size(); ++i) index_.emplace(tensors_[i].name, i);
+}
+
+std::span<const std::byte> SafetensorsFile::bytes() const {
+  return copy_.size() > 0 ? std::span<const std::byte>{copy_.data(), static_cast<size_t>(copy_.size())}
+                          : file_.bytes();
+}
+
+void SafetensorsFile::copy_into_memory(ThreadPool& pool) {
+  if (copy_.size() > 0) return;
+  const std::byte* const mapped = file_.bytes().data();
+  std::vector<Range> ranges = {{0, kLengthBytes + static_cast<int64_t>(read_u64_le(file_.bytes()))}};
+  for (const TensorEntry& tensor : tensors_)
+    ranges.push_back({tensor.data.data() - mapped, static_cast<int64_t>(tensor.data.size())});
+  // Offsets stay as they are in the file, so that alignment does too.
+  Buffer copy(static_cast<int64_t>(file_.bytes().size()));
+  if (pool.num_groups() > 1) {
+    for_pieces(pool, ranges, [&](int64_t begin, int64_t end) { place_huge_pages(copy.data(), begin, end); });
+  }
+  for_pieces(pool, ranges, [&](int64_t begin, int64_t end) {
+    file_.read(begin, {copy.data() + begin, static_cast<size_t>(end - begin)});
+  });
+  for (TensorEntry& tensor : tensors_)
+    tensor.data = {copy.data() + (tensor.data.data() - mapped), tensor.data.size()};
+  copy_ = std::move(copy);
+  file_ = MmapFile();
 }
 
 const TensorEntry* SafetensorsFile::find(std::string_view name) const {

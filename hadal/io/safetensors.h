@@ -8,7 +8,9 @@
 #include <string_view>
 #include <vector>
 
+#include "hadal/core/buffer.h"
 #include "hadal/core/mmap_file.h"
+#include "hadal/core/thread_pool.h"
 #include "hadal/io/atomic_file.h"
 
 namespace hadal::io {
@@ -38,17 +40,23 @@ inline constexpr int64_t kMaxRank = 8;
 /// before the check that justifies it. Throws kCheckpoint.
 std::vector<TensorEntry> parse_safetensors(std::span<const std::byte> file, const std::string& where);
 
-/// A safetensors file, mapped; tensors point into the mapping, nothing is copied.
+/// A safetensors file, mapped; tensors point into the mapping, and nothing is copied unless that is asked for.
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::string& path);
-  const std::string& path() const { return file_.path(); }
-  std::span<const std::byte> bytes() const { return file_.bytes(); }
+  const std::string& path() const { return path_; }
+  std::span<const std::byte> bytes() const;
+  /// From now on the tensors lie in memory of our own, in huge pages where Linux gives them, and the file is closed: earlier views
+  /// of them are void. On a pool of several groups, the rows of a tensor that a group begins with in parallel loops lie on
+  /// its node. Throws kIo, and kCapacity when there is no room.
+  void copy_into_memory(ThreadPool& pool);
   const std::vector<TensorEntry>& tensors() const { return tensors_; }
   const TensorEntry* find(std::string_view name) const;  // null: absent
 
  private:
+  std::string path_;
   MmapFile file_;
+  Buffer copy_;  // instead of the mapping
   std::vector<TensorEntry> tensors_;
   std::map<std::string, size_t, std::less<>> index_;
 };

@@ -291,6 +291,50 @@ TEST(SafetensorsFile, RoundTrip) {
   EXPECT_EQ(file.find("absent"), nullptr);
 }
 
+// A file of three tensors: one of several pieces, an empty one, one that begins at an odd byte.
+std::string write_large(const TempFolder& folder, std::string* large) {
+  large->resize(3'000'001);
+  for (size_t i = 0; i < large->size(); ++i) (*large)[i] = static_cast<char>(i * i >> 7);
+  const std::string odd = "odd";
+  const std::vector<TensorEntry> tensors = {
+      {"large", DType::kU8, {static_cast<int64_t>(large->size())}, bytes_of(*large)},
+      {"empty", DType::kBF16, {0, 4}, {}},
+      {"odd", DType::kU8, {3}, bytes_of(odd)}};
+  std::string path = folder.path("x.safetensors");
+  write_safetensors(path, tensors);
+  return path;
+}
+
+TEST(SafetensorsFile, CopiesItselfIntoMemory) {
+  const ThreadPlan two_groups{{{0, {{}, {}}}, {0, {{}}}}};
+  for (const ThreadPlan& plan : {unpinned_threads(1), unpinned_threads(3), two_groups}) {
+    const TempFolder folder;
+    std::string large;
+    SafetensorsFile file(write_large(folder, &large));
+    const std::vector<std::byte> before(file.bytes().begin(), file.bytes().end());
+    ThreadPool pool(plan);
+    file.copy_into_memory(pool);
+    file.copy_into_memory(pool);                   // the second time it is there
+    std::filesystem::resize_file(file.path(), 0);  // whoever still reads the file finds nothing
+    EXPECT_TRUE(std::ranges::equal(file.bytes(), before));
+    ASSERT_EQ(file.tensors().size(), 3U);
+    EXPECT_TRUE(std::ranges::equal(file.find("large")->data, bytes_of(large)));
+    EXPECT_TRUE(std::ranges::equal(file.find("odd")->data, bytes_of("odd")));
+    EXPECT_EQ(file.path(), folder.path("x.safetensors"));
+  }
+}
+
+TEST(SafetensorsFile, SaysWhenItCannotBeCopied) {
+  const TempFolder folder;
+  std::string large;
+  SafetensorsFile file(write_large(folder, &large));
+  // Page cache of what is cut off is gone, so the header has to stay; the pieces behind it are not there any more.
+  std::filesystem::resize_file(file.path(), 1'000'000);
+  ThreadPool pool(2);
+  EXPECT_TRUE(
+      contains(error_of(ErrorKind::kIo, [&] { file.copy_into_memory(pool); }), {file.path(), "shorter"}));
+}
+
 TEST(WriteSafetensors, ReplacesAFileAndLeavesNoOther) {
   const TempFolder folder;
   const std::string path = folder.write("x.safetensors", "old");

@@ -121,19 +121,32 @@ Model bind_model(const std::string& folder) {
   return model;
 }
 
-Model load_model(const std::string& folder, ThreadPool& pool, const LoadProgress& progress) {
-  Model model = bind_model(folder);
+void read_weights(Model& model, ThreadPool& pool, const LoadOptions& options, const LoadProgress& progress) {
   const int64_t total = model.checkpoint.total_bytes();
-  const std::array needs = {MemoryNeed{"weights", total}};
-  check_memory(needs, available_memory_bytes());
+  if (options.copies || options.locks) {
+    const std::array needs = {MemoryNeed{"weights", total}};
+    check_memory(needs, available_memory_bytes());
+  }
   int64_t done = 0;
   for (const auto& file : model.checkpoint.files()) {
+    if (options.copies) file->copy_into_memory(pool);
+    if (options.locks) lock_memory(file->bytes(), file->path());
     for (const TensorEntry& tensor : file->tensors()) {
       check_numbers(tensor, file->path(), pool);
       done += static_cast<int64_t>(tensor.data.size());
       if (progress) progress(done, total);
     }
   }
+  if (!options.copies) return;
+  model.weights = {};  // views of the mapping, which is gone
+  model.owned_scales.clear();
+  model.owned_bytes.clear();
+  bind_weights(model);
+}
+
+Model load_model(const std::string& folder, ThreadPool& pool, const LoadProgress& progress) {
+  Model model = bind_model(folder);
+  read_weights(model, pool, {}, progress);
   return model;
 }
 

@@ -33,14 +33,25 @@ struct Model {
 /// Bytes looked at so far, of how many.
 using LoadProgress = std::function<void(int64_t done, int64_t total)>;
 
-/// Opens a Hugging Face folder: config, then every tensor of for_each_param found, of the right shape and type, then
-/// memory against what the machine has, then one pass over all numbers, which brings them in from the disk in
-/// order and refuses NaN, infinity and bad codes. Throws kConfig, kCheckpoint, kCapacity, kIo. An MTP module that the config promises
-/// and the checkpoint lacks altogether is left out (conversions drop it).
-Model load_model(const std::string& folder, ThreadPool& pool, const LoadProgress& progress = nullptr);
+/// Where the weights are to lie. As they are: in the mapped files, whose pages the machine may drop and read again.
+struct LoadOptions {
+  bool copies =
+      false;  // in memory of our own, huge pages, placed on the pool's nodes (SafetensorsFile::copy_into_memory)
+  bool locks = false;  // wherever they are, they stay there (lock_memory)
+};
 
-/// The steps of load_model before the numbers are looked at: names, shapes, types. For verify and inspect.
+/// A Hugging Face folder as a model: config, then every tensor of for_each_param found, of the right shape and type. No number
+/// has been looked at: read_weights does that. Throws kConfig, kCheckpoint, kIo. An MTP module that the config promises and the
+/// checkpoint lacks altogether is left out (conversions drop it).
 Model bind_model(const std::string& folder);
+
+/// One pass over all numbers of a bound model, which brings them in from the disk in order and refuses NaN, infinity and bad
+/// codes. Throws kCheckpoint, kIo, and kCapacity for copies that the memory has no room for and for locks that are refused.
+void read_weights(Model& model, ThreadPool& pool, const LoadOptions& options = {},
+                  const LoadProgress& progress = nullptr);
+
+/// bind_model and read_weights.
+Model load_model(const std::string& folder, ThreadPool& pool, const LoadProgress& progress = nullptr);
 
 /// Throws kCheckpoint for the first number of the tensor that no model has, with its index: NaN and infinity, the I8 code
 /// -128, a group of INT4 whose products do not fit 8 bits.
