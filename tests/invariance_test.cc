@@ -97,6 +97,21 @@ TEST_P(InvarianceTest, Threads) {
   }
 }
 
+// As on a server of two nodes: the weights in memory of our own, and threads that begin with their part of the rows.
+TEST_P(InvarianceTest, NodesAndCopies) {
+  ThreadPool nodes(ThreadPlan{{{0, {{}, {}}}, {0, {{}}}}});
+  model::Model copied = model::bind_model(GetParam().folder);
+  model::read_weights(copied, nodes, {.copies = true});
+  for (const auto& file : copied.checkpoint.files())
+    EXPECT_NE(file->bytes().data(), model_.checkpoint.files().front()->bytes().data());
+  for (const bool decode : {false, true}) {
+    const size_t length = decode ? 90 : tokens_.size();
+    const auto tokens = std::span(tokens_).first(length);
+    const auto found = engine::run_tokens(copied, nodes, GetParam().precision, tokens, {.decode = decode});
+    expect_same_bits(found.logits.values(), logits(pool_, {.decode = decode}, length), "two nodes");
+  }
+}
+
 // Small chunks make the keys of all earlier tokens anew each time: so those run on the sequence's beginning.
 TEST_P(InvarianceTest, PrefillChunks) {
   const auto whole = logits(pool_, {}, tokens_.size());

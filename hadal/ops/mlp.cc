@@ -16,8 +16,8 @@ struct Running {
   Packed in, hidden_packed;
   Mat<float> hidden, up;
   int64_t strip = 32, out_strip = 32;  // output features of gate and up, and of down, in a piece
-  int64_t first_panel = 0, first_strip = 0, first_out_strip = 0;  // where the task's pieces begin among all
 
+  int64_t panels() const { return in.num_panels(); }
   int64_t strips() const { return (task->gate->out_features + strip - 1) / strip; }
   int64_t out_strips() const { return (task->down->out_features + out_strip - 1) / out_strip; }
 };
@@ -33,14 +33,36 @@ void check_task(const MlpTask& task, Mat<const float> x) {
               to_string(task.y.shape));
 }
 
-// Calls body(task, piece of that task) for pieces [begin, end) of all; `first` says where each task's pieces begin.
+// A row of pieces of one task: piece `first` of all is piece `first_of_task` of the task, and so on.
+struct Span {
+  const Running* running = nullptr;
+  int64_t first = 0, first_of_task = 0;
+};
+
+// Calls body(task, piece of that task) for all pieces of all tasks, `at_once` of them at a time; `count` says how many a task has.
+// They are in the order of the pool's groups, and in that of the tasks within: so each group begins with its part of every
+// weight.
 template <class Body>
-void for_pieces(Vec<Running> running, int64_t Running::*first, int64_t begin, int64_t end, const Body& body) {
-  int64_t r = 0;
-  for (int64_t piece = begin; piece < end; ++piece) {
-    while (r + 1 < running.shape[0] && running[r + 1].*first <= piece) ++r;
-    body(running[r], piece - running[r].*first);
+void for_all_pieces(Context& ctx, Vec<Running> running, int64_t (Running::*count)() const, int64_t at_once,
+                    const Body& body) {
+  const auto frame = ctx.scratch.frame();
+  const auto spans = ctx.scratch.vec<Span>(running.shape[0] * ctx.pool.num_groups());
+  int64_t total = 0, last = -1;
+  for (int g = 0; g < ctx.pool.num_groups(); ++g) {
+    for (int64_t r = 0; r < running.shape[0]; ++r) {
+      const int64_t pieces = (running[r].*count)();
+      const int64_t begin = ctx.pool.first_of(g, pieces, 1), end = ctx.pool.first_of(g + 1, pieces, 1);
+      spans[++last] = {&running[r], total, begin};
+      total += end - begin;
+    }
   }
+  parallel_for(ctx.pool, total, at_once, [&](int64_t begin, int64_t end) {
+    int64_t s = 0;
+    for (int64_t piece = begin; piece < end; ++piece) {
+      while (s < last && spans[s + 1].first <= piece) ++s;
+      body(*spans[s].running, spans[s].first_of_task + piece - spans[s].first);
+    }
+  });
 }
 
 struct Totals {
@@ -70,10 +92,7 @@ Totals prepare(Context& ctx, Mat<const float> x, std::span<const MlpTask> tasks,
     const int sharing = std::max(1, ctx.pool.num_threads() / static_cast<int>(tasks.size()));
     r.strip = rows_in_piece(*task.gate, 2 * m, sharing);
     r.out_strip = rows_in_piece(*task.down, m, sharing);
-    r.first_panel = totals.panels;
-    r.first_strip = totals.strips;
-    r.first_out_strip = totals.out_strips;
-    totals.panels += r.in.num_panels();
+    totals.panels += r.panels();
     totals.strips += r.strips();
     totals.out_strips += r.out_strips();
     totals.rows += m;
@@ -102,22 +121,14 @@ void down(const Running& r, int64_t strip) {
 // All tasks piece by piece, every thread at every task: for few rows, where the reading of the weights is the work.
 void run_by_pieces(Context& ctx, Mat<const float> x, Vec<Running> running, const Totals& totals) {
   const int64_t panels = panels_in_piece(totals.panels, totals.rows, x.shape[1]);
-  parallel_for(ctx.pool, totals.panels, panels, [&](int64_t begin, int64_t end) {
-    for_pieces(running, &Running::first_panel, begin, end, [&](const Running& r, int64_t panel) {
-      r.in.pack_panel(ctx, x, r.task->rows.data(), *r.task->gate, panel);
-    });
+  for_all_pieces(ctx, running, &Running::panels, panels, [&](const Running& r, int64_t panel) {
+    r.in.pack_panel(ctx, x, r.task->rows.data(), *r.task->gate, panel);
   });
-  parallel_for(ctx.pool, totals.strips, totals.strips_at_once(), [&](int64_t begin, int64_t end) {
-    for_pieces(running, &Running::first_strip, begin, end, gate_and_up);
+  for_all_pieces(ctx, running, &Running::strips, totals.strips_at_once(), gate_and_up);
+  for_all_pieces(ctx, running, &Running::panels, panels, [&](const Running& r, int64_t panel) {
+    r.hidden_packed.pack_panel(ctx, r.hidden, nullptr, *r.task->down, panel);
   });
-  parallel_for(ctx.pool, totals.panels, panels, [&](int64_t begin, int64_t end) {
-    for_pieces(running, &Running::first_panel, begin, end, [&](const Running& r, int64_t panel) {
-      r.hidden_packed.pack_panel(ctx, r.hidden, nullptr, *r.task->down, panel);
-    });
-  });
-  parallel_for(ctx.pool, totals.out_strips, totals.out_strips_at_once(), [&](int64_t begin, int64_t end) {
-    for_pieces(running, &Running::first_out_strip, begin, end, down);
-  });
+  for_all_pieces(ctx, running, &Running::out_strips, totals.out_strips_at_once(), down);
 }
 
 // A task from beginning to end on one thread, whose cache keeps all that lies between.

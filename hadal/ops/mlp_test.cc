@@ -36,8 +36,8 @@ struct Mlp {
   }
 };
 
-std::vector<std::vector<float>> together(const Precision& precision, int threads, Mat<const float> x,
-                                         const std::vector<Mlp>& mlps) {
+std::vector<std::vector<float>> together(const Precision& precision, const ThreadPlan& threads,
+                                         Mat<const float> x, const std::vector<Mlp>& mlps) {
   TestContext ctx(precision, threads);
   std::vector<Tensor<float, 2>> results;
   results.reserve(mlps.size());
@@ -79,10 +79,13 @@ TEST(GroupedMlp, HasTheBitsOfOneMlpAndOneRowAtATime) {
       std::vector<Mlp> mlps;
       for (const auto& [width, rows] : {std::pair{100, 1}, {33, 40}, {33, 7}, {32, 17}})
         mlps.emplace_back(random, format, width, rows, 60);
-      for (const int threads : {1, 4}) {
+      const ThreadPlan two_nodes{{{0, {{}, {}, {}}}, {1, {{}}}}};
+      for (const ThreadPlan& threads : {unpinned_threads(1), unpinned_threads(4), two_nodes}) {
         const auto found = together(precision, threads, in, mlps);
         for (size_t i = 0; i < mlps.size(); ++i) {
-          ASSERT_EQ(found[i], one_by_one(precision, in, mlps[i])) << to_string(format) << ", " << threads;
+          ASSERT_EQ(found[i], one_by_one(precision, in, mlps[i]))
+              << to_string(format) << ", " << threads.num_threads() << " threads in " << threads.groups.size()
+              << " groups";
         }
       }
     }

@@ -8,7 +8,9 @@ namespace hadal::ops {
 class TestContext {
  public:
   explicit TestContext(Precision precision = {}, int threads = 1)
-      : pool_(threads), context_{pool_, scratch_, precision} {}
+      : TestContext(precision, unpinned_threads(threads)) {}
+  TestContext(Precision precision, const ThreadPlan& plan)
+      : pool_(plan), context_{pool_, scratch_, precision} {}
   operator Context&() { return context_; }  // NOLINT(google-explicit-constructor): it is one
   Arena& scratch() { return scratch_; }
 
