@@ -74,7 +74,7 @@ Subject make_subject(const Options& options) {
   }
   const model::ModelConfig config = model::synthetic_config(options.synthetic);
   LoadedModel& loaded = subject.loaded;
-  loaded.pool = make_pool(options.run);
+  loaded.pool = make_pool(options.run.threads);
   loaded.model = model::synthetic_model(config, model::parse_weight_scheme(options.format), *loaded.pool);
   loaded.precision = precision_for(options.run, loaded.model);
   subject.name = "synthetic " + options.synthetic;
@@ -164,7 +164,8 @@ void add_bench(CLI::App& app) {
   add_run_options(*cmd, options->run);
   auto* synthetic = cmd->add_option("--synthetic", options->synthetic,
                                     "Random weights of a real shape instead: v2-lite, v3-layers=N or tiny");
-  synthetic->excludes("--model");
+  for (const char* of_files : {"--model", "--mlock", "--no-mmap"})
+    synthetic->excludes(cmd->get_option(of_files));
   cmd->add_option("--format", options->format, "Of synthetic weights")
       ->check(CLI::IsMember({"bf16", "fp8", "int8", "int4"}))
       ->capture_default_str()

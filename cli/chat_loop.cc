@@ -155,6 +155,7 @@ class Chat {
 void chat_loop(TextGenerator& generator, const std::string& prompt, const std::string& system) {
   use_utf8();
   Chat chat(generator, system);
+  generator.load(std::vector<std::vector<int32_t>>(1));  // a conversation begins with nothing
   std::optional<InterruptGuard>
       between;  // a Ctrl-C that comes just after an answer does not end the program either
   if (isatty(STDIN_FILENO) != 0) between.emplace(SA_RESTART);

@@ -15,7 +15,7 @@
 
 #include "hadal/core/error.h"
 #include "hadal/core/json.h"
-#include "hadal/core/memory.h"
+#include "hadal/core/log.h"
 #include "hadal/io/model_folder.h"
 
 namespace hadal::cli {
@@ -123,10 +123,40 @@ CLI::Option* add_model_option(CLI::App& cmd, std::string& model) {
                         "(default: the built-in model)");
 }
 
-void add_run_options(CLI::App& cmd, RunOptions& options) {
-  add_model_option(cmd, options.model);
+void add_thread_options(CLI::App& cmd, ThreadOptions& options) {
   cmd.add_option("-t,--threads", options.threads, "Threads (default: all cores this process may use)")
       ->check(number_from(1, 4096));
+  cmd.add_option("--cpu-list", options.cpu_list,
+                 "Processors to run on, a thread on each: 0-15,32 (default: all this process may use)")
+      ->check([](const std::string& text) { return text.empty() ? "expected processors, found none" : ""; });
+  cmd.add_option(
+         "--numa", options.numa,
+         "auto: on several NUMA nodes, threads on all of them and each weight's rows on the node whose "
+         "threads read them (copies, as --no-mmap)")
+      ->check(CLI::IsMember({"auto", "off"}))
+      ->capture_default_str();
+}
+
+ThreadPlan thread_plan(const ThreadOptions& options) {
+  ThreadRequest request{.threads = options.threads, .by_node = options.numa == "auto"};
+  if (!options.cpu_list.empty()) request.cpus = parse_cpu_list(options.cpu_list, "--cpu-list");
+  return plan_threads(request);
+}
+
+std::unique_ptr<ThreadPool> make_pool(const ThreadOptions& options) {
+  const ThreadPlan plan = thread_plan(options);
+  auto pool = std::make_unique<ThreadPool>(plan);
+  const CpuList& own = plan.groups.front().cpus.front();
+  if (!own.empty()) static_cast<void>(pin_this_thread(own));
+  return pool;
+}
+
+void add_run_options(CLI::App& cmd, RunOptions& options) {
+  add_model_option(cmd, options.model);
+  add_thread_options(cmd, options.threads);
+  cmd.add_flag("--mlock", options.mlock, "Keep the weights from being dropped from memory");
+  cmd.add_flag("--no-mmap", options.no_mmap,
+               "Copy the weights into memory of our own, in huge pages, instead of mapping the files");
   cmd.add_option("--dtype", options.dtype,
                  "Inputs of matrix products: bfloat16 (auto) or float32, not rounded at all")
       ->check(CLI::IsMember({"auto", "bfloat16", "float32", "float"}));
@@ -183,16 +213,34 @@ ops::Precision precision_for(const RunOptions& options, const model::Model& mode
   return precision;
 }
 
-std::unique_ptr<ThreadPool> make_pool(const RunOptions& options) {
-  return std::make_unique<ThreadPool>(options.threads > 0 ? options.threads : usable_cpus());
+namespace {
+
+// What there is and what it is for, in one line: on a terminal, or with --verbose.
+void show_plan(const MemoryPlan& plan) {
+  if (isatty(STDERR_FILENO) != 0) {
+    fmt::print(stderr, "{}\n", to_string(plan));
+  } else {
+    log_info("{}", to_string(plan));
+  }
 }
 
-LoadedModel load(const RunOptions& options) {
+}  // namespace
+
+LoadedModel load(const RunOptions& options, const NeedsOf& needs_of) {
   LoadedModel loaded;
   loaded.folder = model_folder(options.model);
-  loaded.pool = make_pool(options);
-  loaded.model = model::load_model(loaded.folder, *loaded.pool, show_progress("loading"));
+  loaded.pool = make_pool(options.threads);
+  loaded.model = model::bind_model(loaded.folder);
   loaded.precision = precision_for(options, loaded.model);
+  const model::LoadOptions how{.copies = options.no_mmap || loaded.pool->num_groups() > 1,
+                               .locks = options.mlock};
+  MemoryPlan plan{.weights = loaded.model.checkpoint.total_bytes(),
+                  .can_drop_weights = !how.copies && !how.locks,
+                  .available = available_memory_bytes()};
+  if (needs_of) plan.needs = needs_of(loaded.model.config, loaded.precision);
+  show_plan(plan);
+  check_plan(plan);
+  model::read_weights(loaded.model, *loaded.pool, how, show_progress("loading"));
   return loaded;
 }
 

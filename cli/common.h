@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "hadal/core/memory.h"
 #include "hadal/core/thread_pool.h"
 #include "hadal/core/weight.h"
 #include "hadal/model/model.h"
@@ -33,10 +35,26 @@ CLI::Option* repeatable(CLI::Option* option);
 
 constexpr double kMostTokens = 2147483647;  // token counts and positions are 32-bit
 
+/// How many threads, and on which processors.
+struct ThreadOptions {
+  int threads = 0;       // 0: all cores this process may use
+  std::string cpu_list;  // as taskset takes it
+  std::string numa = "off";
+};
+void add_thread_options(CLI::App& cmd, ThreadOptions& options);
+
+/// What they come to on this machine. Throws kUsage.
+ThreadPlan thread_plan(const ThreadOptions& options);
+
+/// The pool of the plan. The calling thread works in it, so it is pinned too: for a process's main thread, when no other thread
+/// that should run elsewhere is going to be started from it.
+std::unique_ptr<ThreadPool> make_pool(const ThreadOptions& options);
+
 /// How a model is loaded and run: the same options in every subcommand that computes.
 struct RunOptions {
   std::string model;
-  int threads = 0;  // 0: all cores this process may use
+  ThreadOptions threads;
+  bool mlock = false, no_mmap = false;
   std::string dtype = "auto";
   std::string activation_format = "auto";
   std::string kv_cache_dtype = "auto";
@@ -59,17 +77,18 @@ struct LoadedModel {
   ops::Precision precision;
 };
 
-/// The threads that --threads asks for.
-std::unique_ptr<ThreadPool> make_pool(const RunOptions& options);
-
 /// What --dtype, --kv-cache-dtype and --activation-format mean for this model. Throws kUsage for W8A8 without FP8 weights.
 ops::Precision precision_for(const RunOptions& options, const model::Model& model);
+
+/// What a command is going to need beside the weights, once it is known what model it is.
+using NeedsOf = std::function<std::vector<MemoryNeed>(const model::ModelConfig&, const ops::Precision&)>;
 
 /// "loading 312 MiB of 1.50 GiB, 20 s left" on stderr when that is a terminal, else nothing; verb: "loading".
 model::LoadProgress show_progress(std::string verb);
 
-/// Loads with progress on stderr when that is a terminal. Throws kUsage for options that do not fit the model.
-LoadedModel load(const RunOptions& options);
+/// Loads with the memory plan and progress on stderr when that is a terminal. Throws kUsage for options that do not fit the model,
+/// kCapacity for a plan that does not fit the memory, and what loading throws.
+LoadedModel load(const RunOptions& options, const NeedsOf& needs_of = nullptr);
 
 /// Writes all of the text to stdout, at once. Throws kIo when stdout does not take it (a full disk, ...).
 void write_stdout(std::string_view text);

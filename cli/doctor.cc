@@ -17,6 +17,7 @@
 #include "hadal/core/machine.h"
 #include "hadal/core/memory.h"
 #include "hadal/core/system_info.h"
+#include "hadal/core/topology.h"
 #include "hadal/kernels/kernel_table.h"
 
 namespace hadal::cli {
@@ -24,10 +25,12 @@ namespace {
 
 constexpr const char* kFooter =
     R"(With --json, one object:
-  cpu            {name, logical, cores, sockets, numa_nodes, usable}: usable is what affinity and cgroup leave
+  cpu            {name, logical, cores, sockets, usable}: usable is what affinity and cgroup leave
+  numa           a list of {node, cpus, memory}: processors as "0-15,32"
+  threads        a list of {node, threads, cpus}, one unless --numa auto made more; cpus is "" for threads that are not pinned
   caches         a list of {level, type, bytes, instances}
   instructions   {<name>: true or false}: what the processor has and Linux lets this process use
-  memory         {total, available, cgroup_limit, cgroup_cpus, huge_pages}: bytes; null where there is none
+  memory         {total, available, cgroup_limit, cgroup_cpus, lock_limit, huge_pages}: bytes; null where there is none
   kernels        {chosen, rows: a list of {isa, runnable, missing}}: the environment variable HADAL_ISA chooses another
   limits         {cpu, threads, isa, read_gb_s, tflop_s: {f32, bf16, int8}}, measured
   hints          a list of texts: what keeps this machine from being faster)";
@@ -81,6 +84,8 @@ std::vector<std::string_view> missing(const Row& row) {
 
 struct Report {
   SystemInfo system;
+  Topology topology;
+  ThreadPlan plan;
   Machine machine;
   int usable = 0;
   int64_t available = 0;
@@ -105,24 +110,23 @@ std::vector<std::string> make_hints(const Report& report) {
   if (report.usable < s.logical_cpus)
     hints.push_back(fmt::format("{} of {} processors are usable: affinity or the cgroup's cpu.max",
                                 report.usable, s.logical_cpus));
-  if (s.cgroup_memory_bytes && *s.cgroup_memory_bytes < s.memory_bytes)
+  if (s.cgroup.memory_bytes && *s.cgroup.memory_bytes < s.memory_bytes)
     hints.push_back(fmt::format("the cgroup's memory.max leaves {} of {}",
-                                format_bytes(*s.cgroup_memory_bytes), format_bytes(s.memory_bytes)));
-  if (s.numa_nodes > 1)
-    hints.push_back(
-        fmt::format("{} NUMA nodes: weights lie where they were first read; try numactl "
-                    "--interleave=all",
-                    s.numa_nodes));
+                                format_bytes(*s.cgroup.memory_bytes), format_bytes(s.memory_bytes)));
+  if (report.topology.nodes.size() > 1 && report.plan.groups.size() == 1)
+    hints.push_back(fmt::format("{} NUMA nodes: --numa auto puts each weight where it is read",
+                                report.topology.nodes.size()));
   return hints;
 }
 
-Report make_report(int threads) {
+Report make_report(const ThreadOptions& threads) {
   Report report;
   report.system = read_system_info();
+  report.topology = read_topology();
+  report.plan = thread_plan(threads);
   report.usable = usable_cpus();
   report.available = available_memory_bytes();
-  ThreadPool pool(threads > 0 ? threads : report.usable);
-  report.machine = measure_machine(pool);
+  report.machine = measure_machine(*make_pool(threads));
   report.hints = make_hints(report);
   return report;
 }
@@ -130,6 +134,26 @@ Report make_report(int threads) {
 template <class T>
 json or_null(const std::optional<T>& value) {
   return value ? json(*value) : json(nullptr);
+}
+
+CpuList cpus_of(const ThreadGroup& group) {
+  return ThreadPlan{{group}}.cpus();
+}
+
+json numa_json(const Topology& topology) {
+  json nodes = json::array();
+  for (const NumaNode& node : topology.nodes)
+    nodes.push_back({{"node", node.id}, {"cpus", to_string(node.cpus)}, {"memory", node.memory_bytes}});
+  return nodes;
+}
+
+json threads_json(const ThreadPlan& plan) {
+  json groups = json::array();
+  for (const ThreadGroup& group : plan.groups) {
+    groups.push_back(
+        {{"node", group.node}, {"threads", group.cpus.size()}, {"cpus", to_string(cpus_of(group))}});
+  }
+  return groups;
 }
 
 json to_json(const Report& report) {
@@ -150,15 +174,17 @@ json to_json(const Report& report) {
             {"logical", s.logical_cpus},
             {"cores", s.cores},
             {"sockets", s.sockets},
-            {"numa_nodes", s.numa_nodes},
             {"usable", report.usable}}},
+          {"numa", numa_json(report.topology)},
+          {"threads", threads_json(report.plan)},
           {"caches", std::move(caches)},
           {"instructions", std::move(flags)},
           {"memory",
            {{"total", s.memory_bytes},
             {"available", known ? json(report.available) : json(nullptr)},
-            {"cgroup_limit", or_null(s.cgroup_memory_bytes)},
-            {"cgroup_cpus", or_null(s.cgroup_cpus)},
+            {"cgroup_limit", or_null(s.cgroup.memory_bytes)},
+            {"cgroup_cpus", or_null(s.cgroup.cpus)},
+            {"lock_limit", or_null(lock_limit_bytes())},
             {"huge_pages", s.huge_pages.empty() ? json(nullptr) : json(s.huge_pages)}}},
           {"kernels", {{"chosen", report.machine.isa}, {"rows", std::move(table)}}},
           {"limits", to_json(report.machine)},
@@ -175,6 +201,25 @@ std::string caches_text(const SystemInfo& system) {
   return text;
 }
 
+// "2, each on a processor of its own: 0-1", "3, not pinned", "4 on node 0: 0-7".
+std::string threads_text(const ThreadGroup& group, bool several) {
+  const CpuList cpus = cpus_of(group);
+  const std::string where = several ? fmt::format("{} on node {}", group.cpus.size(), group.node)
+                                    : fmt::format("{}", group.cpus.size());
+  if (cpus.empty()) return where + ", not pinned";
+  return fmt::format("{}{}: {}", where,
+                     cpus.size() == group.cpus.size() ? ", each on a processor of its own" : "",
+                     to_string(cpus));
+}
+
+std::string memory_text(const Report& report) {
+  const SystemInfo& s = report.system;
+  const auto lock = lock_limit_bytes();
+  return fmt::format("{}, {} available, {} may be locked; transparent huge pages: {}",
+                     format_bytes(s.memory_bytes), format_bytes(report.available),
+                     lock ? format_bytes(*lock) : "all", s.huge_pages.empty() ? "unknown" : s.huge_pages);
+}
+
 std::string to_text(const Report& report) {
   const SystemInfo& s = report.system;
   std::string have, lack;
@@ -183,14 +228,17 @@ std::string to_text(const Report& report) {
   const auto row = [&text](std::string_view name, std::string_view value) {
     text += fmt::format("{:<14}{}\n", name, value);
   };
-  row("processor",
-      fmt::format("{}: {} sockets, {} cores, {} threads ({} usable), {} NUMA nodes", report.machine.cpu,
-                  s.sockets, s.cores, s.logical_cpus, report.usable, s.numa_nodes));
+  row("processor", fmt::format("{}: {} sockets, {} cores, {} threads ({} usable)", report.machine.cpu,
+                               s.sockets, s.cores, s.logical_cpus, report.usable));
+  for (const NumaNode& node : report.topology.nodes)
+    row(fmt::format("NUMA node {}", node.id),
+        fmt::format("processors {}, {}", to_string(node.cpus), format_bytes(node.memory_bytes)));
+  for (const ThreadGroup& group : report.plan.groups)
+    row("threads", threads_text(group, report.plan.groups.size() > 1));
   row("caches", caches_text(s));
   row("has", have.empty() ? "none of the instructions that hadal uses" : have.substr(1));
   if (!lack.empty()) row("lacks", lack.substr(1));
-  row("memory", fmt::format("{}, {} available; transparent huge pages: {}", format_bytes(s.memory_bytes),
-                            format_bytes(report.available), s.huge_pages.empty() ? "unknown" : s.huge_pages));
+  row("memory", memory_text(report));
   for (const Row& each : rows()) {
     const auto lacking = missing(each);
     row("kernels", fmt::format("{}{}", each.isa,
@@ -207,13 +255,12 @@ std::string to_text(const Report& report) {
 
 void add_doctor(CLI::App& app) {
   struct Options {
-    int threads = 0;
+    ThreadOptions threads;
     bool as_json = false;
   };
   auto options = std::make_shared<Options>();
   CLI::App* cmd = app.add_subcommand("doctor", "Say what this machine is and how fast it can be");
-  cmd->add_option("-t,--threads", options->threads, "Threads (default: all cores this process may use)")
-      ->check(number_from(1, 4096));
+  add_thread_options(*cmd, options->threads);
   cmd->add_flag("--json", options->as_json, "Print JSON");
   cmd->footer(kFooter);
   cmd->callback([options] {

@@ -117,6 +117,7 @@ void generate(const Options& options) {
   ids.reserve(prompts.size());
   for (const std::string& prompt : prompts)
     ids.push_back(generator.tokenizer().encode(prompt, /*add_special=*/true));
+  generator.load(ids);
 
   const bool stream = options.stream && !options.as_json && options.input_file.empty();
   if (stream && options.echo) write_stdout(prompts[0]);

@@ -83,10 +83,6 @@ Part look_at_chat_template(const std::string& folder) {
 std::string why_not_logits(const Report& report) {
   if (!report.found.has_weights) return "there are no weights, only config.json";
   if (!report.found.problem.empty()) return report.found.problem;
-  if (report.memory_needed > report.memory_available) {
-    return fmt::format("the weights take {}, and {} are available", format_bytes(report.memory_needed),
-                       format_bytes(report.memory_available));
-  }
   return "";
 }
 
@@ -217,7 +213,7 @@ std::string memory_text(const Report& report) {
   if (report.memory_available == kUnknownMemory) return needed + "; how much is available cannot be read";
   return fmt::format("{}, {} available: {}", needed, format_bytes(report.memory_available),
                      report.memory_needed > report.memory_available
-                         ? "they do not fit"
+                         ? "they do not fit; what is missing is read from the disk again and again"
                          : fmt::format("room for {} tokens in the KV cache", report.kv_tokens));
 }
 

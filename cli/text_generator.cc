@@ -59,8 +59,8 @@ std::unique_ptr<text::Grammar> make_grammar(const GenerateOptions& options,
 }
 
 // Everything about the options that can be checked before the weights are read, and what they leave to the checkpoint.
-GenerateOptions complete(GenerateOptions options, const std::string& folder) {
-  const model::ModelConfig config = model::load_config(folder);
+GenerateOptions complete(GenerateOptions options, const std::string& folder,
+                         const model::ModelConfig& config) {
   const model::GenerationConfig defaults = model::load_generation_config(folder, config);
   options.sampling = complete(options, defaults);
   try {
@@ -131,20 +131,22 @@ struct TextGenerator::Answer {
 };
 
 TextGenerator::TextGenerator(const RunOptions& run, GenerateOptions options)
-    : options_(complete(std::move(options), model_folder(run.model))),
-      tokenizer_(text::Tokenizer::load(model_folder(run.model))),
-      loaded_(load(run)) {
+    : run_(run),
+      folder_(model_folder(run.model)),
+      config_(model::load_config(folder_)),
+      options_(complete(std::move(options), folder_, config_)),
+      tokenizer_(text::Tokenizer::load(folder_)) {
   std::set<int32_t> stops(options_.stop_token_ids.begin(), options_.stop_token_ids.end());
   if (!options_.ignore_eos && tokenizer_.eos_token_id()) stops.insert(*tokenizer_.eos_token_id());
   stop_token_ids_.assign(stops.begin(), stops.end());
 }
 
 int64_t TextGenerator::max_model_len() const {
-  return options_.max_model_len > 0 ? options_.max_model_len : loaded_.model.config.max_position_embeddings;
+  return options_.max_model_len > 0 ? options_.max_model_len : config_.max_position_embeddings;
 }
 
 // As much cache as the largest max_num_seqs requests can come to need.
-int64_t TextGenerator::cache_tokens(std::span<const std::vector<int32_t>> prompts) const {
+engine::EngineLimits TextGenerator::limits_for(std::span<const std::vector<int32_t>> prompts) const {
   std::vector<int64_t> needs;
   for (const auto& prompt : prompts) {
     const int64_t tokens = static_cast<int64_t>(prompt.size()) + options_.max_new_tokens;
@@ -153,7 +155,16 @@ int64_t TextGenerator::cache_tokens(std::span<const std::vector<int32_t>> prompt
   }
   std::ranges::sort(needs, std::greater<>());
   needs.resize(std::min(needs.size(), static_cast<size_t>(options_.max_num_seqs)));
-  return std::accumulate(needs.begin(), needs.end(), int64_t{0});
+  return {.max_num_seqs = options_.max_num_seqs,
+          .max_model_len = options_.max_model_len,
+          .kv_cache_tokens = std::accumulate(needs.begin(), needs.end(), int64_t{0})};
+}
+
+void TextGenerator::load(std::span<const std::vector<int32_t>> prompts) {
+  if (loaded_) return;
+  loaded_ = cli::load(run_, [&](const model::ModelConfig& config, const ops::Precision& precision) {
+    return engine::memory_needs(config, limits_for(prompts), precision);
+  });
 }
 
 engine::Request TextGenerator::request_for(const std::vector<int32_t>& prompt, Answer& answer) const {
@@ -164,7 +175,7 @@ engine::Request TextGenerator::request_for(const std::vector<int32_t>& prompt, A
   request.min_tokens = options_.min_new_tokens;
   request.stop_token_ids = stop_token_ids_;
   if (!answer.grammar) return request;
-  answer.mask.assign(static_cast<size_t>(loaded_.model.config.vocab_size + 31) / 32, 0);
+  answer.mask.assign(static_cast<size_t>(config_.vocab_size + 31) / 32, 0);
   request.token_mask = [&answer](std::span<const int32_t> tokens) -> std::span<const uint32_t> {
     for (; answer.num_accepted < tokens.size(); ++answer.num_accepted) {
       answer.grammar->accept(tokens[answer.num_accepted]);
@@ -178,10 +189,8 @@ engine::Request TextGenerator::request_for(const std::vector<int32_t>& prompt, A
 std::vector<Completion> TextGenerator::run(std::span<const std::vector<int32_t>> prompts,
                                            const std::function<void(size_t, std::string_view)>& on_text,
                                            const std::function<bool()>& cancel) {
-  engine::Engine engine(loaded_.model, *loaded_.pool, loaded_.precision,
-                        {.max_num_seqs = options_.max_num_seqs,
-                         .max_model_len = options_.max_model_len,
-                         .kv_cache_tokens = cache_tokens(prompts)});
+  load(prompts);
+  engine::Engine engine(loaded_->model, *loaded_->pool, loaded_->precision, limits_for(prompts));
   std::vector<Completion> completions(prompts.size());
   std::map<engine::RequestId, std::unique_ptr<Answer>> answers;
   for (size_t i = 0; i < prompts.size(); ++i) {

@@ -41,17 +41,21 @@ struct Completion {
   size_t num_prompt_tokens = 0;
 };
 
-/// Text in, text out: a loaded model with its tokenizer.
+/// Text in, text out: a model with its tokenizer. What can be refused is refused before the weights are read.
 class TextGenerator {
  public:
   TextGenerator(const RunOptions& run, GenerateOptions options);
 
   const text::Tokenizer& tokenizer() const { return tokenizer_; }
-  const std::string& folder() const { return loaded_.folder; }
+  const std::string& folder() const { return folder_; }
   /// Tokens that a conversation may have at most.
   int64_t max_model_len() const;
 
-  /// Answers all prompts, at most max_num_seqs at a time. on_text(i, text) gets the text of prompt i as it comes; it never
+  /// Reads the weights, if that has not been done, after it has compared the memory with what they and answers to these prompts
+  /// need.
+  void load(std::span<const std::vector<int32_t>> prompts);
+
+  /// Answers all prompts, loading first if need be, at most max_num_seqs at a time. on_text(i, text) gets the text of prompt i as it comes; it never
   /// cuts a character, and nothing of a stop string. When cancel() is true, what is running ends as it is.
   std::vector<Completion> run(
       std::span<const std::vector<int32_t>> prompts,
@@ -61,11 +65,14 @@ class TextGenerator {
  private:
   struct Answer;
   engine::Request request_for(const std::vector<int32_t>& prompt, Answer& answer) const;
-  int64_t cache_tokens(std::span<const std::vector<int32_t>> prompts) const;
+  engine::EngineLimits limits_for(std::span<const std::vector<int32_t>> prompts) const;
 
+  RunOptions run_;
+  std::string folder_;
+  model::ModelConfig config_;
   GenerateOptions options_;
   text::Tokenizer tokenizer_;
-  LoadedModel loaded_;  // last: what can be refused is refused before the weights are read
+  std::optional<LoadedModel> loaded_;
   std::vector<int32_t> stop_token_ids_;
 };
 

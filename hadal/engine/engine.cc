@@ -1,10 +1,8 @@
 #include "hadal/engine/engine.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
-#include "hadal/core/memory.h"
 #include "hadal/model/deepseek.h"
 
 namespace hadal::engine {
@@ -36,22 +34,29 @@ int64_t scratch_bytes(const model::ModelConfig& c, const EngineLimits& limits) {
   return kFloat * (std::max(moe, attention) + limits.max_num_seqs * c.vocab_size);
 }
 
-KvCache make_cache(const model::Model& model, const EngineLimits& limits, Format format) {
-  const int64_t tokens = num_pages(limits) * Engine::kPageSize;
-  const std::array needs = {MemoryNeed{"KV cache", KvCache::bytes(model.config, tokens, format)},
-                            MemoryNeed{"scratch", scratch_bytes(model.config, limits)},
-                            MemoryNeed{"weights", model.checkpoint.total_bytes()}};
-  check_memory(needs, available_memory_bytes());
-  return KvCache(model.config, num_pages(limits), Engine::kPageSize, format);
+int64_t cache_bytes(const model::ModelConfig& config, const EngineLimits& limits, Format format) {
+  return KvCache::bytes(config, num_pages(limits) * Engine::kPageSize, format);
+}
+
+// The weights are there already, or lie in files whose pages can be dropped.
+KvCache make_cache(const model::Model& model, const EngineLimits& limits, const ops::Precision& precision) {
+  check_memory(memory_needs(model.config, limits, precision), available_memory_bytes());
+  return KvCache(model.config, num_pages(limits), Engine::kPageSize, precision.cache_format());
 }
 
 }  // namespace
+
+std::vector<MemoryNeed> memory_needs(const model::ModelConfig& config, const EngineLimits& limits,
+                                     const ops::Precision& precision) {
+  return {{"KV cache", cache_bytes(config, limits, precision.cache_format())},
+          {"scratch", scratch_bytes(config, limits)}};
+}
 
 Engine::Engine(const model::Model& model, ThreadPool& pool, ops::Precision precision, EngineLimits limits)
     : model_(model),
       limits_(complete(limits, model.config)),
       ctx_{pool, scratch_, precision},
-      cache_(make_cache(model, limits_, precision.cache_format())),
+      cache_(make_cache(model, limits_, precision)),
       scheduler_({limits_.max_tokens_per_step, limits_.max_num_seqs, limits_.max_model_len},
                  cache_.num_pages(), kPageSize),
       batch_(kPageSize) {}

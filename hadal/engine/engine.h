@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "hadal/core/arena.h"
+#include "hadal/core/memory.h"
 #include "hadal/core/thread_pool.h"
 #include "hadal/engine/kv_cache.h"
 #include "hadal/engine/make_batch.h"
@@ -22,6 +23,10 @@ struct EngineLimits {
   int64_t max_model_len = 0;    // 0: the model's max_position_embeddings
   int64_t kv_cache_tokens = 0;  // the cache's size; at least one request's prompt + max_tokens
 };
+
+/// Memory that an engine with these limits takes beside the weights: its cache and its scratch.
+std::vector<MemoryNeed> memory_needs(const model::ModelConfig& config, const EngineLimits& limits,
+                                     const ops::Precision& precision);
 
 /// Runs requests on a model, many at a time, each as if it were alone: a request's tokens depend on its own prompt,
 /// sampling and seed, never on what shares its steps. Not thread-safe; the owner calls step() until it says idle.

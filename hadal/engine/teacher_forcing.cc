@@ -143,8 +143,7 @@ ForcedOutputs run_tokens(const model::Model& model, ThreadPool& pool, ops::Preci
   const int64_t kept = (options.keep_logits ? total : 0) + (options.mtp ? total : 0);
   const std::array needs = {
       MemoryNeed{"logits", kept * model.config.vocab_size * static_cast<int64_t>(sizeof(float))},
-      MemoryNeed{"KV cache", KvCache::bytes(model.config, total, precision.cache_format())},
-      MemoryNeed{"weights", model.checkpoint.total_bytes()}};
+      MemoryNeed{"KV cache", KvCache::bytes(model.config, total, precision.cache_format())}};
   check_memory(needs, available_memory_bytes());
   return ForcedRun(model, pool, precision, tokens, options).run();
 }

@@ -7,7 +7,8 @@ COMMANDS = (
     *("generate", "chat", "tokenize", "render", "logits", "inspect", "verify", "bench", "quantize", "doctor"),
     "plan",
 )
-RUN = {"--model", "--threads", "--dtype", "--activation-format", "--kv-cache-dtype"}
+THREADS = {"--threads", "--cpu-list", "--numa"}
+RUN = THREADS | {"--model", "--mlock", "--no-mmap", "--dtype", "--kv-cache-dtype", "--activation-format"}
 SAMPLING = {
     *("--max-new-tokens", "--min-new-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--seed", "--stop"),
     *("--repetition-penalty", "--presence-penalty", "--frequency-penalty", "--logit-bias", "--stop-token-id"),
@@ -28,7 +29,7 @@ OPTIONS = {
         *("--synthetic", "--format", "--prompt", "--depth", "--batch", "--gen", "--repeat", "--seconds"),
         *("--json", "--markdown", "--profile"),
     },
-    "doctor": {"--threads", "--json"},
+    "doctor": THREADS | {"--json"},
     "plan": {
         *("--model", "--format", "--memory", "--bandwidth", "--flops", "--prompt", "--depth", "--batch"),
         *("--threads", "--json", "--kv-cache-dtype"),

@@ -1,8 +1,11 @@
 """bench, doctor, plan: the shape of their reports. How fast something is, no test asks."""
 import json
 import os
+import resource
+import subprocess
 
-from support import ROOT, TINY_CHAT, CliTest
+import support
+from support import ROOT, TINY_CHAT, CliTest, Terminal
 
 CONFIGS = ROOT / "tests" / "data" / "configs"
 LIMITS = {"cpu", "threads", "isa", "read_gb_s", "tflop_s"}
@@ -102,7 +105,7 @@ class Bench(CliTest):
 class Doctor(CliTest):
     def test_json(self) -> None:
         report = json.loads(self.ok("doctor", "--json").out)
-        keys = {"cpu", "caches", "instructions", "memory", "kernels", "limits", "hints"}
+        keys = {"cpu", "numa", "threads", "caches", "instructions", "memory", "kernels", "limits", "hints"}
         self.assertEqual(set(report), keys)
         self.assertLessEqual(report["cpu"]["usable"], os.cpu_count() or 1)
         self.assertEqual(set(report["limits"]), LIMITS)
@@ -115,6 +118,81 @@ class Doctor(CliTest):
         result = self.ok("doctor", "--threads", "1", env={"HADAL_ISA": "ref"})
         self.assertRegex(result.out, r"(?m)^kernels +ref: in use$")
         self.assertRegex(result.out, r"(?m)^limits .* 1 threads, ref kernels;")
+
+
+    def test_threads_and_where_they_run(self) -> None:
+        cpus = sorted(os.sched_getaffinity(0))
+        flags = ("doctor", "--json", "--cpu-list", str(cpus[-1]))
+        report = json.loads(self.ok(*flags).out)
+        self.assertEqual(report["threads"], [{"node": 0, "threads": 1, "cpus": str(cpus[-1])}])
+        self.assertEqual(report["limits"]["threads"], 1)
+        many = json.loads(self.ok("doctor", "--json", "--threads", str(len(cpus) + 1)).out)
+        self.assertEqual(many["threads"], [{"node": 0, "threads": len(cpus) + 1, "cpus": ""}])
+        self.assertIn("memory", many["numa"][0] if many["numa"] else {"memory": "no /sys/devices/system/node"})
+        text = self.ok("doctor", "--cpu-list", str(cpus[0])).out
+        self.assertRegex(text, rf"(?m)^threads +1, each on a processor of its own: {cpus[0]}$")
+
+
+class ThreadsAndMemory(CliTest):
+    """--cpu-list, --numa, --mlock, --no-mmap: the same text however the weights lie, and a message for what cannot be."""
+
+    GENERATE = ("generate", "-p", "Once upon a time", "-n", "8", "--temperature", "0")
+
+    def test_the_text_is_always_the_same(self) -> None:
+        cpu = str(min(os.sched_getaffinity(0)))
+        expected = self.ok(*self.GENERATE)
+        self.assertEqual(expected.err, "")
+        for flags in (("--no-mmap",), ("--numa", "auto"), ("--numa", "off"), ("--cpu-list", cpu, "-t", "1")):
+            result = self.ok(*self.GENERATE, *flags)
+            self.assertEqual((result.out, result.err), (expected.out, ""), flags)
+
+    def test_the_plan_is_said_with_verbose(self) -> None:
+        plan = r"(?m)^info: memory: weights [\d.]+ MiB \({}\), KV cache [\d.]+ \w+, scratch [\d.]+ MiB; .* available$"
+        self.assertRegex(self.ok("-v", *self.GENERATE).err, plan.format("mapped"))
+        self.assertRegex(self.ok("-v", *self.GENERATE, "--no-mmap").err, plan.format("kept"))
+
+    def test_the_plan_is_said_on_a_terminal(self) -> None:
+        terminal = Terminal(*self.GENERATE)
+        self.addCleanup(terminal.close)
+        terminal.expect(r"memory: weights [\d.]+ MiB \(mapped\), .*available\r\n")
+        self.assertEqual(terminal.wait(), 0)
+
+    def limited(self, *flags: str) -> "subprocess.CompletedProcess[str]":
+        """With 64 KiB of lockable memory, as somebody who is not root."""
+
+        def limit() -> None:
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536))
+            if os.geteuid() == 0:
+                os.setuid(65534)
+
+        command = [str(support.hadal), *self.GENERATE, "-m", str(TINY_CHAT), *flags]
+        environment = support.environment()
+        return subprocess.run(command, capture_output=True, text=True, env=environment, preexec_fn=limit)
+
+    def test_mlock(self) -> None:
+        if self.limited().returncode != 0:
+            self.skipTest("nobody may read this folder")
+        refused = self.limited("--mlock")
+        self.assertEqual(refused.returncode, 1, refused.stderr)
+        self.assertEqual(refused.stdout, "")
+        for text in ("model.safetensors", "RLIMIT_MEMLOCK is 64.0 KiB", "ulimit -l"):
+            self.assertIn(text, refused.stderr)
+        soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+        size = (TINY_CHAT / "model.safetensors").stat().st_size
+        if os.geteuid() == 0 or soft == resource.RLIM_INFINITY or soft > 2 * size:
+            self.assertEqual(self.ok(*self.GENERATE, "--mlock").out, self.ok(*self.GENERATE).out)
+
+    def test_wrong_command_lines(self) -> None:
+        cpus = sorted(os.sched_getaffinity(0))
+        run = self.GENERATE
+        for text in ("", "x", "3-1", "0-", "0,,1", "-1"):
+            self.usage_error(*run, f"--cpu-list={text}", says=["--cpu-list"])
+        self.usage_error(*run, "--cpu-list", str(cpus[-1] + 1), says=["--cpu-list", "may use", str(cpus[-1] + 1)])
+        self.usage_error(*run, "--cpu-list", str(cpus[0]), "--threads", "2", says=["--threads 2", "at most 1"])
+        self.usage_error(*run, "--numa", "both", says=["--numa"])
+        self.usage_error("bench", "--synthetic", "tiny", "--mlock", says=["--mlock"])
+        self.usage_error("bench", "--synthetic", "tiny", "--no-mmap", says=["--no-mmap"])
+        self.usage_error("doctor", "--cpu-list", "x", says=["--cpu-list"])
 
 
 class Plan(CliTest):
