@@ -8,6 +8,7 @@
 #include "cli/common.h"
 #include <nlohmann/json.hpp>
 
+#include "hadal/core/error.h"
 #include "hadal/core/json.h"
 #include "hadal/engine/teacher_forcing.h"
 #include "hadal/text/tokenizer.h"
@@ -19,28 +20,6 @@ constexpr int64_t kPieceTokens =
     512;  // its logits fit any memory, and its later tokens have seen enough to be told
 
 using Ids = std::vector<int32_t>;
-
-std::vector<Ids> read_pieces(const model::Model& model, std::string_view text) {
-  const auto tokenizer = text::Tokenizer::load(model.checkpoint.folder());
-  const Ids ids = tokenizer.encode(text);
-  const auto& bos = model.config.bos_token_id;
-  const auto length =
-      static_cast<size_t>(std::clamp<int64_t>(model.config.max_position_embeddings, 2, kPieceTokens));
-  std::vector<Ids> pieces;
-  for (size_t begin = 0; begin < ids.size();) {
-    Ids piece;
-    if (bos) piece.push_back(static_cast<int32_t>(*bos));
-    const size_t count = std::min(length - piece.size(), ids.size() - begin);
-    piece.insert(piece.end(), ids.begin() + static_cast<int64_t>(begin),
-                 ids.begin() + static_cast<int64_t>(begin + count));
-    begin += count;
-    if (piece.size() > 1) pieces.push_back(std::move(piece));
-  }
-  if (pieces.empty()) {
-    fail(ErrorKind::kRequest, "text\n  expected  two tokens or more\n  found     {}", ids.size());
-  }
-  return pieces;
-}
 
 double log_of_sum(Vec<const float> logits) {
   float largest = logits[0];
@@ -93,10 +72,32 @@ void add_piece(const engine::ForcedOutputs& original, const engine::ForcedOutput
 
 }  // namespace
 
+std::vector<Ids> text_pieces(const model::Model& model, std::string_view text) {
+  const auto tokenizer = text::Tokenizer::load(model.checkpoint.folder());
+  const Ids ids = tokenizer.encode(text);
+  const auto& bos = model.config.bos_token_id;
+  const auto length =
+      static_cast<size_t>(std::clamp<int64_t>(model.config.max_position_embeddings, 2, kPieceTokens));
+  std::vector<Ids> pieces;
+  for (size_t begin = 0; begin < ids.size();) {
+    Ids piece;
+    if (bos) piece.push_back(static_cast<int32_t>(*bos));
+    const size_t count = std::min(length - piece.size(), ids.size() - begin);
+    piece.insert(piece.end(), ids.begin() + static_cast<int64_t>(begin),
+                 ids.begin() + static_cast<int64_t>(begin + count));
+    begin += count;
+    if (piece.size() > 1) pieces.push_back(std::move(piece));
+  }
+  if (pieces.empty()) {
+    fail(ErrorKind::kRequest, "text\n  expected  two tokens or more\n  found     {}", ids.size());
+  }
+  return pieces;
+}
+
 Fidelity compare_models(const std::string& original, const std::string& copy, std::string_view text,
                         ThreadPool& pool) {
   const model::Model first = model::load_model(original, pool, show_progress("loading"));
-  const std::vector<Ids> pieces = read_pieces(first, text);
+  const std::vector<Ids> pieces = text_pieces(first, text);
   const model::Model second = model::load_model(copy, pool, show_progress("loading"));
   Sums sums;
   for (const Ids& piece : pieces) {

@@ -3,10 +3,16 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "hadal/core/thread_pool.h"
+#include "hadal/model/model.h"
 
 namespace hadal::cli {
+
+/// A text as sequences of at most 512 tokens that begin with BOS. The tokenizer is the model's. Throws kRequest for a text
+/// without two tokens.
+std::vector<std::vector<int32_t>> text_pieces(const model::Model& model, std::string_view text);
 
 /// How close a model's answers are to another's, on one text.
 struct Fidelity {
@@ -16,8 +22,7 @@ struct Fidelity {
   double perplexity_original = 0.0, perplexity_copy = 0.0;
 };
 
-/// Both models read the text, in pieces of at most 512 tokens that begin with BOS. The tokenizer is the original's. Throws
-/// kRequest for a text without two tokens, and whatever loading throws.
+/// Both models read the text in the original's text_pieces. Throws what these and loading throw.
 Fidelity compare_models(const std::string& original, const std::string& copy, std::string_view text,
                         ThreadPool& pool);
 

@@ -200,6 +200,35 @@ float quantize_row_i4(std::span<const float> row, int64_t group, std::span<std::
   return row_factor;
 }
 
+Grid grid_of(const Weight& w, int64_t n) {
+  const int64_t row = w.first_row + n;
+  const float* scale = w.scale + row * w.scale_cols();
+  Grid grid(w.in_features);
+  for (int64_t k = 0; k < w.in_features; ++k) {
+    const auto at = static_cast<size_t>(k);
+    const int code = w.format == Format::kI4 ? w.group_code[row * w.group_cols() + k / w.group] : 1;
+    const int zero = w.format == Format::kI4 ? code >> 4 : 127, highest = w.format == Format::kI4 ? 15 : 254;
+    grid.step[at] = static_cast<float>(code & 15) * scale[k / w.block_cols];
+    grid.low[at] = static_cast<float>(-zero);
+    grid.high[at] = static_cast<float>(highest - zero);
+  }
+  return grid;
+}
+
+void store_codes(const Weight& w, int64_t n, std::span<const float> codes, std::span<std::byte> row) {
+  if (w.format == Format::kI8) {
+    std::ranges::transform(codes, row.begin(),
+                           [](float c) { return static_cast<std::byte>(static_cast<int8_t>(c)); });
+    return;
+  }
+  const uint8_t* groups = w.group_code + (w.first_row + n) * w.group_cols();
+  std::ranges::fill(row, std::byte{0});
+  for (int64_t k = 0; k < static_cast<int64_t>(row.size()) * 2; ++k) {
+    const int zero = groups[std::min(k, w.in_features - 1) / w.group] >> 4;
+    put_code(row, k, (k < w.in_features ? static_cast<int>(codes[static_cast<size_t>(k)]) : 0) + zero);
+  }
+}
+
 float quantize_block_f8(const float* values, int64_t rows, int64_t cols, int64_t stride, std::byte* codes) {
   float largest = 0.0F;
   for (int64_t r = 0; r < rows; ++r) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "hadal/convert/compensate.h"
 #include "hadal/core/weight.h"
 
 namespace hadal::convert {
@@ -19,6 +20,12 @@ float quantize_row_i8(std::span<const float> row, std::span<std::byte> codes);
 /// its largest weight the code further away.
 float quantize_row_i4(std::span<const float> row, int64_t group, std::span<std::byte> codes,
                       std::span<std::byte> groups);
+
+/// The values that row n of a weight in kI8 or kI4 can have with the factors that it has.
+Grid grid_of(const Weight& w, int64_t n);
+
+/// Puts other codes into a row of that weight: codes as the grid counts them, `row` the bytes of row n.
+void store_codes(const Weight& w, int64_t n, std::span<const float> codes, std::span<std::byte> row);
 
 /// FP8: a block of `rows` rows, each `stride` apart in `values` and in `codes`, and `cols` columns. Returns its factor, the
 /// largest magnitude over 448, as DeepSeek's.

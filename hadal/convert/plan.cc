@@ -173,6 +173,7 @@ std::vector<Shard> make_plan(model::Model& source, const QuantizeOptions& option
         } else {
           items.push_back(make_item(source.checkpoint, *tensor, *map, model::stored_format(target, spec),
                                     options.group_size));
+          if (!spec.mtp) items.back().layer = spec.layer < 0 ? source.config.num_hidden_layers : spec.layer;
         }
       });
   keep.check_all_matched();

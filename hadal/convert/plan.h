@@ -13,6 +13,8 @@ struct QuantizeOptions {
   Format format = Format::kI4;    // kI4, kI8 or kF8E4M3: what most weights become (model::stored_format)
   int64_t group_size = 64;        // of kI4: 32, 64 or 128
   std::vector<std::string> keep;  // regular expressions: a tensor whose name has a match stays as it is
+  const std::vector<std::vector<int32_t>>* calibration =
+      nullptr;  // of kI4 and kI8: texts as token ids, by which to round; null: plain rounding
   int64_t shard_bytes = 4'000'000'000;  // of weights in one file, but for a tensor that is larger by itself
 };
 
@@ -21,6 +23,7 @@ struct Item {
   Weight source;  // empty: the tensors are copied
   Format target = Format::kBF16;
   int64_t group_size = 0;
+  int64_t layer = -1;  // whose pass sees the inputs of `source`; num_hidden_layers: the head's; -1: none does
   std::vector<const io::TensorEntry*> read;  // what is read: the tensor, and the scales of FP8
   std::vector<io::TensorEntry> written;      // copied with their data; or, without: codes, scales, groups
 

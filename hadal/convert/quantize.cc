@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <span>
 
 #include <nlohmann/json.hpp>
@@ -50,11 +51,18 @@ std::string format_name(Format format) {
   return format == Format::kI8 ? "int8" : "fp8";
 }
 
+std::string sha256_of(const std::vector<std::vector<int32_t>>& texts) {
+  std::string all;
+  for (const auto& text : texts) all += io::sha256_hex(std::as_bytes(std::span(text)));
+  return io::sha256_hex(std::as_bytes(std::span(all)));
+}
+
 std::string make_record(const model::Model& source, const QuantizeOptions& options) {
   json record{{"format", format_name(options.format)}};
   if (options.format == Format::kI4) record["group_size"] = options.group_size;
   record["keep"] = options.keep;
   record["shard_bytes"] = options.shard_bytes;
+  if (options.calibration) record["calibration"] = sha256_of(*options.calibration);
   record["source"] = fingerprint(source);
   return record.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
@@ -164,9 +172,9 @@ std::string make_config(const model::Model& source, const std::vector<Shard>& pl
 // The shards, one after the other, with progress and sums over all of them.
 class Run {
  public:
-  Run(const model::Model& source, const std::vector<Shard>& plan, ThreadPool& pool,
+  Run(const model::Model& source, const std::vector<Shard>& plan, Calibration* calibration, ThreadPool& pool,
       const model::LoadProgress& progress)
-      : source_(source), plan_(plan), pool_(pool), progress_(progress) {}
+      : source_(source), plan_(plan), calibration_(calibration), pool_(pool), progress_(progress) {}
 
   QuantizeSummary write_all(const fs::path& out) {
     summary_.files = static_cast<int64_t>(plan_.size());
@@ -179,7 +187,7 @@ class Run {
         continue;
       }
       write_shard(
-          shard, (out / shard.file).string(), pool_,
+          shard, (out / shard.file).string(), calibration_, pool_,
           [&](const io::TensorEntry& tensor) {
             model::check_numbers(tensor, source_.checkpoint.file_of(tensor.name), pool_);
           },
@@ -201,6 +209,7 @@ class Run {
 
   const model::Model& source_;
   const std::vector<Shard>& plan_;
+  Calibration* calibration_;  // null: plain rounding
   ThreadPool& pool_;
   const model::LoadProgress& progress_;
   QuantizeSummary summary_;
@@ -216,7 +225,10 @@ QuantizeSummary quantize(const std::string& in, const std::string& out, const Qu
   const fs::path folder = out;
   prepare_folder(in, folder, make_record(source, options));
   check_disk(plan, folder);
-  QuantizeSummary summary = Run(source, plan, pool, progress).write_all(folder);
+  std::optional<Calibration> calibration;
+  if (options.calibration) calibration.emplace(source, *options.calibration, plan, pool);
+  QuantizeSummary summary =
+      Run(source, plan, calibration ? &*calibration : nullptr, pool, progress).write_all(folder);
   write_text(folder / kIndex, make_index(plan));
   for (const char* name : kOtherFiles) {
     if (!fs::exists(fs::path(in) / name)) continue;

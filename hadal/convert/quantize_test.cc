@@ -92,8 +92,8 @@ TEST(Quantize, ErrorsOfEachFormat) {
     const TempFolder scratch;
     const QuantizeSummary done = quantized(c.source, scratch.path("out"), {.format = c.format, .keep = {}});
     const model::Model source = model::bind_model(c.source), result = model::bind_model(scratch.path("out"));
-    const Weight& before = source.weights.layers[0].self_attn.o_proj;
-    const Weight& after = result.weights.layers[0].self_attn.o_proj;
+    const Weight& before = source.weights.layers[1].moe.gate_proj[0];
+    const Weight& after = result.weights.layers[1].moe.gate_proj[0];
     EXPECT_EQ(after.format, c.format);
     const double error = relative_error(before, after);
     EXPECT_GE(error, c.least);
@@ -115,7 +115,7 @@ TEST(Quantize, KeptFp8KeepsItsScales) {
       relative_error(source.weights.layers[1].self_attn.o_proj, result.weights.layers[1].self_attn.o_proj),
       0.0);
   EXPECT_EQ(result.weights.layers[1].self_attn.o_proj.format, Format::kF8E4M3);
-  EXPECT_EQ(result.weights.layers[0].mlp.up_proj.format, Format::kI4);
+  EXPECT_EQ(result.weights.layers[1].moe.up_proj[0].format, Format::kI4);
   EXPECT_EQ(result.config.quantization->block_rows, source.config.quantization->block_rows);
 }
 

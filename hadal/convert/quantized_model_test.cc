@@ -10,7 +10,7 @@
 namespace hadal::convert {
 namespace {
 
-const std::string kLinear = "model.layers.0.mlp.gate_proj.weight";
+const std::string kLinear = "model.layers.1.mlp.experts.0.gate_proj.weight";
 const std::string kKvB = "model.layers.0.self_attn.kv_b_proj.weight";
 
 void edit_config(const std::string& folder, const std::string& changes) {
@@ -40,7 +40,7 @@ class QuantizedModel : public testing::Test {
 
 TEST_F(QuantizedModel, ViewsAreAsTheFilesHaveThem) {
   const model::Model model = model::bind_model(folder_);
-  const Weight& w = model.weights.layers[0].mlp.gate_proj;
+  const Weight& w = model.weights.layers[1].moe.gate_proj[0];
   EXPECT_EQ(w.format, Format::kI4);
   EXPECT_EQ(w.group, 32);
   EXPECT_EQ(w.block_rows, 1);
@@ -52,6 +52,10 @@ TEST_F(QuantizedModel, ViewsAreAsTheFilesHaveThem) {
   const Weight& kv_b = model.weights.layers[0].self_attn.kv_b_proj;
   EXPECT_EQ(kv_b.format, Format::kI8);
   EXPECT_EQ(kv_b.scale_cols(), 1);
+  EXPECT_EQ(model.weights.layers[0].self_attn.q_b_proj.format, Format::kI4);
+  EXPECT_EQ(model.weights.layers[0].self_attn.o_proj.format, Format::kI8);
+  EXPECT_EQ(model.weights.layers[0].mlp.gate_proj.format, Format::kI8);
+  EXPECT_EQ(model.weights.layers[1].moe.shared_experts.down_proj.format, Format::kI8);
   EXPECT_EQ(model.weights.lm_head.format, Format::kI8);
   EXPECT_EQ(model.weights.embed_tokens.format, Format::kBF16);
   EXPECT_EQ(model.weights.layers[1].moe.gate.format, Format::kBF16);
@@ -63,7 +67,7 @@ TEST_F(QuantizedModel, Int8MayHaveAFactorForEach128Columns) {
     OwnTensor& scale = tensors[kLinear + "_scale"];  // now of an INT8 weight
     OwnTensor& w = tensors[kLinear];
     const model::ModelConfig config = model::load_config(kBf16);
-    const int64_t rows = config.intermediate_size, groups = (config.hidden_size + 127) / 128;
+    const int64_t rows = config.moe_intermediate_size, groups = (config.hidden_size + 127) / 128;
     w.entry.dtype = io::DType::kI8;
     w.entry.shape = {rows, config.hidden_size};
     w.bytes.assign(static_cast<size_t>(rows * config.hidden_size), std::byte{1});
@@ -73,7 +77,7 @@ TEST_F(QuantizedModel, Int8MayHaveAFactorForEach128Columns) {
   });
   load();
   const model::Model model = model::bind_model(folder_);
-  const Weight& w = model.weights.layers[0].mlp.gate_proj;
+  const Weight& w = model.weights.layers[1].moe.gate_proj[0];
   EXPECT_EQ(w.format, Format::kI8);
   EXPECT_EQ(w.scale_cols(), (w.in_features + 127) / 128);
 }

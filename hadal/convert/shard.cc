@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <memory>
 #include <span>
 
 #include <fmt/format.h>
@@ -17,13 +18,15 @@ namespace {
 constexpr int64_t kBlockRows = 128;                  // FP8 blocks are cut nowhere
 constexpr int64_t kPieceWeights = int64_t{1} << 20;  // in one piece of work, but for whole blocks of rows
 constexpr int64_t kBatchBytes = int64_t{256} << 20;  // of results that wait to be written
+constexpr int64_t kRowsTogether = 32;                // that are rounded with regard to their inputs
 constexpr int64_t kHash = -1;                        // the piece of work that reads the source once more
 
 // One tensor on its way.
 struct Job {
   const Item* item = nullptr;
-  std::vector<std::vector<std::byte>> out;  // as item->written
-  std::vector<SquaredError> errors;         // of each piece: added in their order, whichever thread made them
+  std::shared_ptr<const Compensation> compensation;  // null: plain rounding
+  std::vector<std::vector<std::byte>> out;           // as item->written
+  std::vector<SquaredError> errors;  // of each piece: added in their order, whichever thread made them
   std::string sha256;
 
   // The result as the model will read it.
@@ -79,6 +82,23 @@ void quantize_row(Job& job, int64_t row, std::span<const float> values) {
   }
 }
 
+// Other codes for rows whose factors are decided.
+void compensate(Job& job, int64_t first, int64_t count, std::span<const float> values) {
+  const Weight result = job.result();
+  const auto cols = static_cast<size_t>(result.in_features);
+  for (int64_t row = 0; row < count; row += kRowsTogether) {
+    const int64_t rows = std::min(kRowsTogether, count - row);
+    std::vector<Grid> grids;
+    for (int64_t r = 0; r < rows; ++r) grids.push_back(grid_of(result, first + row + r));
+    std::vector<float> codes(static_cast<size_t>(rows) * cols);
+    job.compensation->round(values.subspan(static_cast<size_t>(row) * cols, codes.size()), grids, codes);
+    for (int64_t r = 0; r < rows; ++r) {
+      store_codes(result, first + row + r, std::span(codes).subspan(static_cast<size_t>(r) * cols, cols),
+                  row_of(job.out[0], first + row + r, result.out_features));
+    }
+  }
+}
+
 SquaredError error_of(const Weight& result, int64_t first, int64_t count, const std::vector<float>& values) {
   SquaredError sum;
   const int64_t cols = result.in_features;
@@ -112,6 +132,7 @@ void run_piece(const Piece& piece) {
     for (int64_t r = 0; r < count; ++r) {
       quantize_row(job, first + r, {values.data() + r * cols, static_cast<size_t>(cols)});
     }
+    if (job.compensation) compensate(job, first, count, values);
   }
   job.errors[static_cast<size_t>(piece.number)] = error_of(job.result(), first, count, values);
 }
@@ -119,9 +140,10 @@ void run_piece(const Piece& piece) {
 // Results that are made together by all threads and then written.
 class Batch {
  public:
-  void add(const Item& item) {
+  void add(const Item& item, Calibration* calibration) {
     Job job;
     job.item = &item;
+    if (calibration) job.compensation = calibration->for_item(item);
     if (!item.is_copy()) {
       for (const io::TensorEntry& tensor : item.written) {
         int64_t bytes = io::size_of(tensor.dtype);
@@ -189,7 +211,7 @@ double SquaredError::relative() const {
   return signal > 0.0 ? std::sqrt(error / signal) : 0.0;
 }
 
-void write_shard(const Shard& shard, const std::string& path, ThreadPool& pool,
+void write_shard(const Shard& shard, const std::string& path, Calibration* calibration, ThreadPool& pool,
                  const std::function<void(const io::TensorEntry&)>& check, const TensorDone& done) {
   std::map<std::string, std::string> metadata = blank_metadata(shard);
   io::SafetensorsWriter file(path, shard.tensors(), metadata);
@@ -198,7 +220,7 @@ void write_shard(const Shard& shard, const std::string& path, ThreadPool& pool,
     for (; next < shard.items.size() && !batch.is_full(); ++next) {
       const Item& item = shard.items[next];
       for (const io::TensorEntry* tensor : item.read) check(*tensor);
-      batch.add(item);
+      batch.add(item, calibration);
     }
     batch.run(pool);
     for (const Job& job : batch.jobs()) {

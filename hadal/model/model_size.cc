@@ -77,9 +77,12 @@ double ModelSize::bits_per_param() const {
 Format stored_format(const QuantizationConfig& quantization, const ParamSpec& spec) {
   const Format format = quantization.format;
   if (spec.kind == ParamKind::kLinear) {
-    // Absorbed attention multiplies by kv_b_proj from both sides: a factor for a row serves both, a group's only one.
-    const bool both_sides = spec.name.ends_with(".kv_b_proj.weight");
-    return format == Format::kI4 && both_sides ? Format::kI8 : format;
+    if (format != Format::kI4) return format;
+    // Every token pays for 4 bits in attention, shared experts and dense layers, and with routed experts they are few bytes
+    // of the file; of these the query's lose least (docs/log.md). Absorbed attention multiplies by kv_b_proj from both
+    // sides, where a group's factors would serve only one.
+    const bool is_query = spec.name.ends_with(".q_proj.weight") || spec.name.ends_with(".q_b_proj.weight");
+    return spec.expert >= 0 || is_query ? Format::kI4 : Format::kI8;
   }
   const bool is_head = spec.kind == ParamKind::kHead && !spec.name.ends_with(".eh_proj.weight");
   return is_head && format != Format::kF8E4M3 ? Format::kI8 : Format::kBF16;

@@ -14,8 +14,8 @@ namespace hadal::model {
 /// Which tensor is stored in which format, in the four ways that are in use. Norms and biases are FP32 in memory always.
 ///   kBF16  everything BF16                                  (V2, V2.5)
 ///   kFP8   linear maps E4M3 in blocks of 128 x 128; embedding, head and router BF16            (V3, R1)
-///   kInt8, kInt4  as `hadal quantize` writes them: linear maps I8, or I4 in groups of 64 but kv_b_proj I8; head I8;
-///                 embedding and router BF16
+///   kInt8, kInt4  as `hadal quantize` writes them: linear maps and head I8, but for kInt4 routed experts, q_proj and q_b_proj
+///                 I4 in groups of 64; embedding and router BF16
 enum class WeightScheme : uint8_t { kBF16, kFP8, kInt8, kInt4 };
 
 /// "bf16", "fp8", "int8", "int4".

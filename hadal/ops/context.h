@@ -1,9 +1,12 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
+#include <span>
 
 #include "hadal/core/arena.h"
 #include "hadal/core/thread_pool.h"
+#include "hadal/core/view.h"
 #include "hadal/core/weight.h"
 
 namespace hadal::ops {
@@ -20,11 +23,21 @@ struct Precision {
   Format cache_format() const { return cache.value_or(f32 ? Format::kF32 : Format::kBF16); }
 };
 
+/// Sees what goes into linear maps, before any rounding: for the calibration of quantised weights.
+class InputObserver {
+ public:
+  virtual ~InputObserver() = default;
+  /// Rows rows[0], rows[1], ... of x, or all of them if `rows` is null, are about to go through w. Called by the thread that
+  /// called the op. An MLP's gate stands for its up projection too.
+  virtual void see(const Weight& w, Mat<const float> x, const std::span<const int32_t>* rows) = 0;
+};
+
 /// What every op needs and no op owns.
 struct Context {
   ThreadPool& pool;
   Arena& scratch;
   Precision precision;
+  InputObserver* observer = nullptr;
 };
 
 }  // namespace hadal::ops

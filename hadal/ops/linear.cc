@@ -26,6 +26,7 @@ void check_linear(const char* op, Mat<const float> x, const Weight& w, Mat<float
 void linear_packed(Context& ctx, Mat<const float> x, const Weight& w, Mat<float> y, Packing packing) {
   check_linear("linear", x, w, y);
   if (x.shape[0] == 0) return;
+  if (ctx.observer) ctx.observer->see(w, x, nullptr);
   const auto frame = ctx.scratch.frame();
   const Packed packed = pack(ctx, x, w, packing);
   parallel_for(ctx.pool, w.out_features, rows_in_piece(w, x.shape[0], ctx.pool.num_threads()),

@@ -120,11 +120,15 @@ void down(const Running& r, int64_t strip) {
 
 // All tasks piece by piece, every thread at every task: for few rows, where the reading of the weights is the work.
 void run_by_pieces(Context& ctx, Mat<const float> x, Vec<Running> running, const Totals& totals) {
+  for (int64_t i = 0; ctx.observer && i < running.shape[0]; ++i)
+    ctx.observer->see(*running[i].task->gate, x, &running[i].task->rows);
   const int64_t panels = panels_in_piece(totals.panels, totals.rows, x.shape[1]);
   for_all_pieces(ctx, running, &Running::panels, panels, [&](const Running& r, int64_t panel) {
     r.in.pack_panel(ctx, x, r.task->rows.data(), *r.task->gate, panel);
   });
   for_all_pieces(ctx, running, &Running::strips, totals.strips_at_once(), gate_and_up);
+  for (int64_t i = 0; ctx.observer && i < running.shape[0]; ++i)
+    ctx.observer->see(*running[i].task->down, running[i].hidden, nullptr);
   for_all_pieces(ctx, running, &Running::panels, panels, [&](const Running& r, int64_t panel) {
     r.hidden_packed.pack_panel(ctx, r.hidden, nullptr, *r.task->down, panel);
   });
@@ -154,7 +158,8 @@ bool runs_whole(const MlpTask& task, size_t num_tasks, int num_threads) {
 void grouped_mlp(Context& ctx, Mat<const float> x, std::span<const MlpTask> tasks) {
   std::vector<MlpTask> whole, pieces;
   for (const MlpTask& task : tasks)
-    (runs_whole(task, tasks.size(), ctx.pool.num_threads()) ? whole : pieces).push_back(task);
+    (ctx.observer == nullptr && runs_whole(task, tasks.size(), ctx.pool.num_threads()) ? whole : pieces)
+        .push_back(task);
   // The largest first, so that no thread begins one when the others are done.
   std::ranges::stable_sort(whole, std::greater{}, [](const MlpTask& task) { return task.rows.size(); });
   for (const bool by_pieces : {true, false}) {

@@ -1,5 +1,6 @@
 #include "hadal/ops/mlp.h"
 
+#include <map>
 #include <memory>
 
 #include <gtest/gtest.h>
@@ -37,8 +38,10 @@ struct Mlp {
 };
 
 std::vector<std::vector<float>> together(const Precision& precision, const ThreadPlan& threads,
-                                         Mat<const float> x, const std::vector<Mlp>& mlps) {
+                                         Mat<const float> x, const std::vector<Mlp>& mlps,
+                                         InputObserver* observer = nullptr) {
   TestContext ctx(precision, threads);
+  static_cast<Context&>(ctx).observer = observer;
   std::vector<Tensor<float, 2>> results;
   results.reserve(mlps.size());
   std::vector<MlpTask> tasks;
@@ -89,6 +92,43 @@ TEST(GroupedMlp, HasTheBitsOfOneMlpAndOneRowAtATime) {
         }
       }
     }
+  }
+}
+
+// Keeps the rows that went into each weight.
+class Rows : public InputObserver {
+ public:
+  void see(const Weight& w, Mat<const float> x, const std::span<const int32_t>* rows) override {
+    std::vector<float>& kept = seen[w.data];
+    const int64_t count = rows ? static_cast<int64_t>(rows->size()) : x.shape[0];
+    for (int64_t i = 0; i < count; ++i) {
+      const float* row = x[rows ? (*rows)[static_cast<size_t>(i)] : i].data;
+      kept.insert(kept.end(), row, row + x.shape[1]);
+    }
+  }
+  std::map<const std::byte*, std::vector<float>> seen;
+};
+
+TEST(GroupedMlp, AnObserverSeesWhatGoesInAndChangesNothing) {
+  TestRandom random(2);
+  Tensor<float, 2> x({60, kIn});
+  x.values() = random.uniform_vector(60 * kIn, -1.0F, 1.0F);
+  std::vector<Mlp> mlps;  // many and of middling size: without an observer some run whole on one thread
+  for (int i = 0; i < 20; ++i) mlps.emplace_back(random, Format::kF32, 33, 20 + i, 60);
+  Rows rows;
+  EXPECT_EQ(together(kFloat32, 2, x.view(), mlps, &rows), together(kFloat32, 2, x.view(), mlps));
+  ASSERT_EQ(rows.seen.size(), 40U);
+  for (const Mlp& mlp : mlps) {
+    std::vector<float> in;
+    for (const int32_t row : mlp.rows) in.insert(in.end(), x.view()[row].data, x.view()[row].data + kIn);
+    EXPECT_EQ(rows.seen[mlp.gate.data], in);
+    // What went into down: times down it is what came out.
+    TestContext ctx(kFloat32);
+    const auto count = static_cast<int64_t>(mlp.rows.size());
+    Tensor<float, 2> hidden({count, 33}), y({count, kOut});
+    hidden.values() = rows.seen[mlp.down.data];
+    linear(ctx, hidden.view(), mlp.down, y.view());
+    EXPECT_EQ(y.values(), one_by_one(kFloat32, x.view(), mlp));
   }
 }
 
