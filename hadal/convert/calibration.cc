@@ -109,9 +109,9 @@ void Calibration::advance(int64_t layer) {
 void Calibration::run_layer(int64_t layer, size_t text, Mat<float> x, ops::InputObserver* observer) {
   const auto frame = scratch_.frame();
   ops::Context ctx{pool_, scratch_, {}, observer};
-  const auto tokens = static_cast<int64_t>(texts_[text].size()), width = source_.config.latent_width();
-  const ops::LayerCache cache{
-      Format::kBF16, scratch_.vec<std::byte>(tokens * width * bytes_per_element(Format::kBF16)).data, width};
+  const auto tokens = static_cast<int64_t>(texts_[text].size());
+  ops::LayerCache cache{Format::kBF16, nullptr, source_.config.kv_lora_rank, source_.config.qk_rope_head_dim};
+  cache.data = scratch_.vec<std::byte>(tokens * cache.row_bytes()).data;
   const std::vector<ops::LayerCache> caches(static_cast<size_t>(layer) + 1, cache);
   std::vector<int32_t> positions(static_cast<size_t>(tokens));
   std::iota(positions.begin(), positions.end(), 0);

@@ -40,15 +40,19 @@ void expect_same_files(const std::string& a, const std::string& b) {
 
 // What goes into the head, by one pass through all layers.
 Moments head_moments(const model::Model& source, const Texts& texts, ThreadPool& pool) {
-  const int64_t layers = source.config.num_hidden_layers, width = source.config.latent_width();
+  const int64_t layers = source.config.num_hidden_layers;
   Moments moments(source.config.hidden_size);
   for (const auto& text : texts) {
     Arena scratch;
     ops::Context ctx{pool, scratch, {}};
     const auto tokens = static_cast<int64_t>(text.size());
     std::vector<ops::LayerCache> caches;
-    for (int64_t l = 0; l < layers; ++l)
-      caches.push_back({Format::kBF16, scratch.vec<std::byte>(tokens * width * 2).data, width});
+    for (int64_t l = 0; l < layers; ++l) {
+      ops::LayerCache cache{Format::kBF16, nullptr, source.config.kv_lora_rank,
+                            source.config.qk_rope_head_dim};
+      cache.data = scratch.vec<std::byte>(tokens * cache.row_bytes()).data;
+      caches.push_back(cache);
+    }
     std::vector<int32_t> positions(text.size());
     std::iota(positions.begin(), positions.end(), 0);
     const std::vector<int32_t> page{0}, ends{0, static_cast<int32_t>(tokens)};
