@@ -76,7 +76,7 @@ void register_all() {
             [table, format, shape](benchmark::State& state) { gemm(state, *table, format, shape); })
             ->Arg(1)
             ->Arg(16)
-            ->Arg(128);
+            ->Arg(64);
       }
     }
   }

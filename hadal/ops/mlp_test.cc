@@ -116,7 +116,8 @@ TEST(GroupedMlp, AnObserverSeesWhatGoesInAndChangesNothing) {
   std::vector<Mlp> mlps;  // many and of middling size: without an observer some run whole on one thread
   for (int i = 0; i < 20; ++i) mlps.emplace_back(random, Format::kF32, 33, 20 + i, 60);
   Rows rows;
-  EXPECT_EQ(together(kFloat32, 2, x.view(), mlps, &rows), together(kFloat32, 2, x.view(), mlps));
+  EXPECT_EQ(together(kFloat32, unpinned_threads(2), x.view(), mlps, &rows),
+            together(kFloat32, unpinned_threads(2), x.view(), mlps));
   ASSERT_EQ(rows.seen.size(), 40U);
   for (const Mlp& mlp : mlps) {
     std::vector<float> in;
