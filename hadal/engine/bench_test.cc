@@ -27,13 +27,14 @@ double sum(const std::array<double, kNumPhases>& seconds) {
 }
 
 TEST_F(BenchTest, PrefillInStepsWithTheWorkOfEach) {
-  Bench bench(model, pool, {}, 600, kLimits);
-  const Timing timing = bench.prefill(600, /*keep_events=*/true);
-  EXPECT_EQ(timing.tokens, 600);
+  constexpr int64_t kStep = Bench::kTokensPerStep, kPrompt = kStep + 88;
+  Bench bench(model, pool, {}, kPrompt, kLimits);
+  const Timing timing = bench.prefill(kPrompt, /*keep_events=*/true);
+  EXPECT_EQ(timing.tokens, kPrompt);
   EXPECT_GT(timing.seconds, 0);
   EXPECT_NEAR(sum(timing.phases), timing.seconds, 0.01);
-  model::Work expected = model::total(cost.prefill(0, 512, false));
-  expected += model::total(cost.prefill(512, 88, true));
+  model::Work expected = model::total(cost.prefill(0, kStep, false));
+  expected += model::total(cost.prefill(kStep, 88, true));
   EXPECT_DOUBLE_EQ(model::total(timing.work).bytes, expected.bytes);
   EXPECT_DOUBLE_EQ(model::total(timing.work).total_operations(), expected.total_operations());
   EXPECT_GT(timing.least_seconds, 0);

@@ -34,7 +34,7 @@ OPTIONS = {
         *("--model", "--format", "--memory", "--bandwidth", "--flops", "--prompt", "--depth", "--batch"),
         *("--threads", "--json", "--kv-cache-dtype"),
     },
-    "quantize": {"--format", "--group", "--keep", "--shard-size", "--report", "--threads"},
+    "quantize": {"--format", "--group", "--calibrate", "--keep", "--shard-size", "--report", "--threads"},
 }
 
 
