@@ -14,7 +14,7 @@ JOBS ?= $(shell printf '%s\n' $$(nproc 2>/dev/null || echo 2) $(memory_jobs) | s
 
 export CARGO_BUILD_JOBS ?= $(JOBS)
 
-groups := build $(if $(filter clang,$(PRESET)),clang)
+groups := build $(if $(filter clang asan tsan,$(PRESET)),clang)
 dir := build/$(PRESET)
 
 # The crates come first, so that no more than JOBS compilers run at once.

@@ -32,9 +32,9 @@ constexpr const char* kFooter = R"(What becomes of the weights:
   int4   routed experts, q_proj and q_b_proj INT4 in groups; what else every token uses, and heads, INT8
   int8   all of these INT8, a factor for each row
   fp8    all but the heads FP8 in blocks of 128 x 128, as DeepSeek's own releases
-With --calibrate int4 and int8 are rounded so that the model's answers change least, instead of its weights:
-several times the work, and half the loss. Embeddings, router, norms, biases and eh_proj stay as they are. A run that was cut off goes on where it was
-when it is started again.)";
+With --calibrate int4 and int8 are rounded so that the layers' outputs change least, instead of the weights:
+several times the work, and of int4 about a third less loss. Embeddings, router, norms, biases and eh_proj stay
+as they are. A run that was cut off goes on where it was when it is started again.)";
 
 Format format_of(const std::string& name) {
   if (name == "int4") return Format::kI4;

@@ -6,13 +6,11 @@ target_include_directories(hadal_options INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_options(
   hadal_options INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wnon-virtual-dtor
                           -ffp-contract=off -fno-math-errno)
-# Not under sanitizers: their instrumentation makes GCC's flow warnings (restrict, maybe-uninitialized) guess wrong.
-if(HADAL_WERROR AND NOT HADAL_SANITIZE)
+if(HADAL_WERROR)
   target_compile_options(hadal_options INTERFACE -Werror)
 endif()
 if(HADAL_SANITIZE)
-  # -UNDEBUG: HADAL_DCHECK is on, which RelWithDebInfo would turn off.
   target_compile_options(hadal_options INTERFACE -fsanitize=${HADAL_SANITIZE} -fno-omit-frame-pointer
-                                                 -fno-sanitize-recover=all -UNDEBUG)
+                                                 -fno-sanitize-recover=all)
   target_link_options(hadal_options INTERFACE -fsanitize=${HADAL_SANITIZE})
 endif()

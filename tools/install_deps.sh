@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs by apt what is missing of the named groups (default: build). Nothing missing: a query of a tenth of a
-# second, no root, no network. Groups: build, clang (the clang preset), lint (make lint, make format).
+# second, no root, no network. Groups: build, clang (the presets clang, asan, tsan), lint (make lint, make format).
 #
 #   tools/install_deps.sh [build|clang|lint]...
 set -euo pipefail

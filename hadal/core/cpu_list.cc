@@ -71,7 +71,7 @@ CpuList parse_cpu_list(std::string_view text, std::string_view where) {
          text);
   } while (take(rest, ','));
   std::ranges::sort(cpus);
-  cpus.erase(std::ranges::unique(cpus).begin(), cpus.end());
+  cpus.erase(std::unique(cpus.begin(), cpus.end()), cpus.end());
   return cpus;
 }
 

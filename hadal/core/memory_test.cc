@@ -67,6 +67,7 @@ TEST(MemoryPlan, RefusesWhatMustBeInMemory) {
   EXPECT_NO_THROW(check_plan({3 * kGiB, false, {{"KV cache", kGiB}}, 4 * kGiB}));
 }
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // under these mlock() does nothing
 // Root may lock what it likes, so the child is somebody else.
 TEST(LockMemory, NamesTheLimitThatRefuses) {
   const std::vector<std::byte> bytes(static_cast<size_t>(kMiB));
@@ -103,6 +104,7 @@ TEST(LockMemory, LocksWhatItMay) {
   EXPECT_EQ(locked_kib() - before, 16);
   EXPECT_NO_THROW(lock_memory({}, "nothing"));
 }
+#endif
 
 TEST(FormatBytes, ChoosesTheUnit) {
   EXPECT_EQ(format_bytes(0), "0 B");

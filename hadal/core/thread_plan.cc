@@ -89,7 +89,7 @@ CpuList ThreadPlan::cpus() const {
     for (const CpuList& cpus : group.cpus) all.insert(all.end(), cpus.begin(), cpus.end());
   }
   std::ranges::sort(all);
-  all.erase(std::ranges::unique(all).begin(), all.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
   return all;
 }
 

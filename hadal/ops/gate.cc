@@ -7,6 +7,8 @@
 namespace hadal::ops {
 namespace {
 
+// Some 20 microseconds of a thread's work: more than handing it out takes.
+constexpr int64_t kTokensInPiece = 16;
 constexpr float kExcluded = -std::numeric_limits<float>::infinity();
 
 void softmax(Vec<const float> logits, Vec<float> scores) {
@@ -59,6 +61,30 @@ void keep_top_groups(const GateRule& rule, Vec<float> selection, Vec<float> grou
   }
 }
 
+// A token's numbers on the way: its scores, those scores that still stand for selection, and the same of groups.
+struct Choice {
+  Vec<float> scores, selection, group_scores;
+  Vec<int32_t> kept;
+};
+
+void choose(const GateRule& rule, Vec<const float> logits, Vec<const float> bias, const Choice& choice,
+            Vec<int32_t> ids) {
+  const int64_t experts = logits.shape[0];
+  if (rule.score == GateRule::Score::kSoftmax) {
+    softmax(logits, choice.scores);
+  } else {
+    for (int64_t e = 0; e < experts; ++e) choice.scores[e] = 1.0F / (1.0F + std::exp(-logits[e]));
+  }
+  const bool biased = rule.select == GateRule::Select::kBiasedGroups;
+  for (int64_t e = 0; e < experts; ++e) {
+    choice.selection[e] = biased ? choice.scores[e] + bias[e] : choice.scores[e];
+  }
+  if (rule.select != GateRule::Select::kGreedy && rule.num_groups > 1) {
+    keep_top_groups(rule, choice.selection, choice.group_scores, choice.kept);
+  }
+  take_largest(choice.selection, rule.experts_per_token, ids.data);
+}
+
 void weigh(const GateRule& rule, Vec<const float> scores, Vec<const int32_t> ids, Vec<float> weights) {
   const int64_t count = rule.experts_per_token;
   float sum = 0.0F;
@@ -84,23 +110,16 @@ void gate(Context& ctx, Mat<const float> logits, Vec<const float> bias, const Ga
               "gate: {} experts in {} groups, {} chosen, bias {}", experts, rule.num_groups, ids.shape[1],
               bias.shape[0]);
   const auto frame = ctx.scratch.frame();
-  const auto scores = ctx.scratch.vec<float>(experts), selection = ctx.scratch.vec<float>(experts);
-  const auto group_scores = ctx.scratch.vec<float>(rule.num_groups);
-  const auto kept = ctx.scratch.vec<int32_t>(rule.num_groups);
-  for (int64_t t = 0; t < tokens; ++t) {
-    if (rule.score == GateRule::Score::kSoftmax) {
-      softmax(logits[t], scores);
-    } else {
-      for (int64_t e = 0; e < experts; ++e) scores[e] = 1.0F / (1.0F + std::exp(-logits[t][e]));
+  const auto scores = ctx.scratch.mat<float>(tokens, experts);
+  const auto selection = ctx.scratch.mat<float>(tokens, experts);
+  const auto group_scores = ctx.scratch.mat<float>(tokens, rule.num_groups);
+  const auto kept = ctx.scratch.mat<int32_t>(tokens, rule.num_groups);
+  parallel_for(ctx.pool, tokens, kTokensInPiece, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      choose(rule, logits[t], bias, {scores[t], selection[t], group_scores[t], kept[t]}, ids[t]);
+      weigh(rule, scores[t], ids[t], weights[t]);
     }
-    const bool biased = rule.select == GateRule::Select::kBiasedGroups;
-    for (int64_t e = 0; e < experts; ++e) selection[e] = biased ? scores[e] + bias[e] : scores[e];
-    if (rule.select != GateRule::Select::kGreedy && rule.num_groups > 1) {
-      keep_top_groups(rule, selection, group_scores, kept);
-    }
-    take_largest(selection, rule.experts_per_token, ids[t].data);
-    weigh(rule, scores, ids[t], weights[t]);
-  }
+  });
 }
 
 }  // namespace hadal::ops

@@ -75,7 +75,8 @@ struct Totals {
   int64_t out_strips_at_once() const { return kBytesInPiece / (out_bytes / out_strips + 1) + 1; }
 };
 
-Totals prepare(Context& ctx, Mat<const float> x, std::span<const MlpTask> tasks, Vec<Running> running) {
+Totals prepare(Context& ctx, Mat<const float> x, std::span<const MlpTask> tasks, bool by_pieces,
+               Vec<Running> running) {
   Totals totals;
   for (size_t i = 0; i < tasks.size(); ++i) {
     const MlpTask& task = tasks[i];
@@ -90,8 +91,8 @@ Totals prepare(Context& ctx, Mat<const float> x, std::span<const MlpTask> tasks,
     r.up = ctx.scratch.mat<float>(m, width);
     // Of several tasks each gives all threads something to do, so their pieces may be long.
     const int sharing = std::max(1, ctx.pool.num_threads() / static_cast<int>(tasks.size()));
-    r.strip = rows_in_piece(*task.gate, 2 * m, sharing);
-    r.out_strip = rows_in_piece(*task.down, m, sharing);
+    r.strip = by_pieces ? rows_in_piece(*task.gate, 2 * m, sharing) : width;
+    r.out_strip = by_pieces ? rows_in_piece(*task.down, m, sharing) : task.down->out_features;
     totals.panels += r.panels();
     totals.strips += r.strips();
     totals.out_strips += r.out_strips();
@@ -167,7 +168,7 @@ void grouped_mlp(Context& ctx, Mat<const float> x, std::span<const MlpTask> task
     if (list.empty()) continue;
     const auto frame = ctx.scratch.frame();
     const auto running = ctx.scratch.vec<Running>(static_cast<int64_t>(list.size()));
-    const Totals totals = prepare(ctx, x, list, running);
+    const Totals totals = prepare(ctx, x, list, by_pieces, running);
     if (by_pieces) {
       run_by_pieces(ctx, x, running, totals);
     } else {
