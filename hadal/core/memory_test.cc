@@ -67,7 +67,7 @@ TEST(MemoryPlan, RefusesWhatMustBeInMemory) {
   EXPECT_NO_THROW(check_plan({3 * kGiB, false, {{"KV cache", kGiB}}, 4 * kGiB}));
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // under these mlock() does nothing
+#ifndef HADAL_SANITIZED  // sanitizers make mlock() do nothing
 // Root may lock what it likes, so the child is somebody else.
 TEST(LockMemory, NamesTheLimitThatRefuses) {
   const std::vector<std::byte> bytes(static_cast<size_t>(kMiB));

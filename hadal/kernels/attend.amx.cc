@@ -195,11 +195,11 @@ void attend_tiles(const TileAttendArgs& args) noexcept {
 
 void pair_rows(const std::byte* a, const std::byte* b, int64_t n, std::byte* out) noexcept {
   for (int64_t d = 0; d < n; d += 16) {
-    const auto* low = reinterpret_cast<const __m256i*>(a + 2 * d);
-    const auto* high = reinterpret_cast<const __m256i*>(b + 2 * d);
-    __m512i pair = _mm512_cvtepu16_epi32(_mm256_loadu_si256(low));
-    if (b)
-      pair = _mm512_or_si512(pair, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(high)), 16));
+    const auto widened = [d](const std::byte* row) {
+      return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + 2 * d)));
+    };
+    __m512i pair = widened(a);
+    if (b) pair = _mm512_or_si512(pair, _mm512_slli_epi32(widened(b), 16));
     _mm512_storeu_si512(out + 4 * d, pair);
   }
 }

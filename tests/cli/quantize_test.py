@@ -3,6 +3,7 @@ import json
 import pathlib
 import shutil
 
+import support
 from support import GOLDEN, ROOT, TINY_CHAT, CliTest, read_safetensors
 
 PROJECTION = "model.layers.1.mlp.experts.3.up_proj.weight"
@@ -108,6 +109,8 @@ class Quantize(CliTest):
     # are a short text to calibrate by, and one way round it is 0.0314 (docs/log.md), so the bound is the mean of both.
     # INT8's loss is mostly that of 8-bit inputs, in which calibration drowns; its bound is a quarter above the measured value.
     def test_quality(self) -> None:
+        if support.sanitized():
+            self.skipTest("many times the minute that the release takes, for the same numbers")
         stories = [json.loads(line)["text"] for line in (ROOT / "tests/data/heldout/tinystories.jsonl").open()]
         halves = [self.write(f"half{i}", "\n\n".join(stories[10 * i : 10 * i + 10])) for i in range(2)]
         for name, worst in (("int4", 0.03), ("int8", 0.006)):

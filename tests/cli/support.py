@@ -19,7 +19,7 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TINY_CHAT = ROOT / "models" / "tiny-chat"
 GOLDEN = ROOT / "tests" / "golden"
-TIMEOUT_S = 20  # one command; a sanitizer makes it some twenty times slower
+TIMEOUT_S = 60  # one command; a sanitizer makes it some twenty times slower
 
 hadal = pathlib.Path()  # the binary
 build: pathlib.Path | None = None  # the build folder that it comes from
@@ -36,6 +36,12 @@ def environment(changes: Mapping[str, str | None] | None = None) -> dict[str, st
         if value is not None:
             env[name] = value
     return env
+
+
+def sanitized() -> bool:
+    """Whether the binary is a sanitizer's build."""
+    settings = (build / "CMakeCache.txt").read_text() if build else ""
+    return re.search(r"^HADAL_SANITIZE:\w+=.", settings, re.M) is not None
 
 
 @dataclasses.dataclass
