@@ -10,6 +10,9 @@ void pack_bf16(const PackArgs& args) noexcept;
 void pack_i8(const PackArgs& args) noexcept;
 template <Format format>
 void gemm_bf16(const ProductArgs& args) noexcept;
+/// gemm_bf16<kF8E4M3> for args.m <= kFewRows, called where denormal numbers are zero.
+inline constexpr int64_t kFewRows = 4;
+void gemm_f8_few(const ProductArgs& args) noexcept;
 template <Format format>
 void gemm_i8(const ProductArgs& args) noexcept;
 

@@ -393,8 +393,11 @@ void pack_i8(const PackArgs& args) noexcept {
                   [&](int64_t i, int64_t b) { return i8_line(row_of(args, i) + b, args.k - b, inverse[i]); });
 }
 
+// Tiles take denormal numbers as zero; so must what scales their results, and what does without tiles.
 template <Format format>
 void gemm_bf16(const ProductArgs& args) noexcept {
+  const DenormalsAreZero everywhere;
+  if (format == Format::kF8E4M3 && args.m <= kFewRows) return gemm_f8_few(args);
   gemm<format, false>(args);
 }
 template <Format format>

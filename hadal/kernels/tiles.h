@@ -6,7 +6,24 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <xmmintrin.h>
+
 namespace hadal::kernels {
+
+/// While it lives, this thread's vector instructions take denormal numbers as zero, in and out, as those of BF16 tiles do.
+class DenormalsAreZero {
+ public:
+  DenormalsAreZero() : before_(_mm_getcsr()) {
+    constexpr unsigned kInputs = 0x40, kResults = 0x8000;  // DAZ and FTZ of MXCSR
+    _mm_setcsr(before_ | kInputs | kResults);
+  }
+  ~DenormalsAreZero() { _mm_setcsr(before_); }
+  DenormalsAreZero(const DenormalsAreZero&) = delete;
+  DenormalsAreZero& operator=(const DenormalsAreZero&) = delete;
+
+ private:
+  unsigned before_;
+};
 
 struct alignas(64) TileConfig {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
