@@ -68,7 +68,7 @@ std::shared_ptr<const Compensation> Calibration::for_item(const Item& item) {
   if (known != shared_.end()) return known->second;
   const size_t number = number_.at(name);
   if (!moments_.contains(name)) observe(number);
-  const auto compensation = std::make_shared<const Compensation>(moments_.at(name), pool_);
+  auto compensation = std::make_shared<const Compensation>(moments_.at(name), pool_);
   moments_.erase(name);
   if (inputs_[number].weights > 1) shared_.emplace(name, compensation);
   return compensation;

@@ -42,6 +42,7 @@ double plain_f32(int64_t n) {
 constexpr int kAccumulators =
     12;  // latency 4-5 times two ports, and the 16 registers of AVX2 are not exceeded
 
+// NOLINTBEGIN(bugprone-macro-parentheses): Vector is a type
 // The body of a loop: `value` updates acc[j] from a and b, which the compiler must take for unknown.
 #define HADAL_PEAK_LOOP(Vector, zero, load, value, operations)           \
   Vector acc[kAccumulators];                                             \
@@ -54,6 +55,7 @@ constexpr int kAccumulators =
   }                                                                      \
   for (auto& each : acc) __asm__ volatile("" ::"x"(each)); /* is used */ \
   return (operations)*kAccumulators
+// NOLINTEND(bugprone-macro-parentheses)
 
 __attribute__((target("avx2,fma"))) double avx2_f32(int64_t n) {
   HADAL_PEAK_LOOP(__m256, _mm256_setzero_ps(), _mm256_set1_ps(0.5F), _mm256_fmadd_ps(a, b, acc[j]), 16.0);

@@ -43,6 +43,7 @@ std::vector<Cpu> by_preference(const CpuList& cpus, const Topology& topology) {
   std::ranges::sort(ranked, {},
                     [](const Ranked& r) { return std::tuple(r.sibling, r.in_node, r.cpu.node, r.cpu.id); });
   std::vector<Cpu> sorted;
+  sorted.reserve(ranked.size());
   for (const Ranked& r : ranked) sorted.push_back(r.cpu);
   return sorted;
 }

@@ -51,8 +51,7 @@ void weighted_values(const AttendArgs& args, int64_t query, const float* p, int6
 void merge_query(const AttendArgs& args, int64_t query, float* scores) {
   const int64_t visible = args.visible[query];
   if (visible == 0) return;
-  float chunk_max = scores[0];
-  for (int64_t j = 1; j < visible; ++j) chunk_max = std::max(chunk_max, scores[j]);
+  const float chunk_max = *std::max_element(scores, scores + visible);
   float chunk_sum = 0.0F;
   for (int64_t j = 0; j < visible; ++j) {
     const float p = std::exp(scores[j] - chunk_max);

@@ -97,16 +97,15 @@ ChatTemplate::~ChatTemplate() = default;
 
 ChatTemplate ChatTemplate::load(const std::string& folder) {
   const json config = read_tokenizer_config(folder);
-  auto state = std::make_unique<State>();
-  state->sources = find_sources(folder, config);
-  check_parses(state->sources.standard);
-  check_parses(state->sources.with_tools);
-  state->special_tokens = json::object();
+  Sources sources = find_sources(folder, config);
+  check_parses(sources.standard);
+  check_parses(sources.with_tools);
+  json special_tokens = json::object();
   for (const char* name :
        {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
-    if (const auto token = special_token(config, name)) state->special_tokens[name] = *token;
+    if (const auto token = special_token(config, name)) special_tokens[name] = *token;
   }
-  return ChatTemplate(std::move(state));
+  return ChatTemplate(std::make_unique<State>(State{std::move(sources), std::move(special_tokens)}));
 }
 
 std::string ChatTemplate::render(const json& messages, const RenderOptions& options) const {
