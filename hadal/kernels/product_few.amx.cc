@@ -21,16 +21,18 @@ namespace {
 constexpr int64_t kRows = 16;     // weight rows at a time, one in each lane
 constexpr int64_t kColumns = 64;  // of them at a time: a line of codes
 constexpr int64_t kPairs = kColumns / 2;
-constexpr int64_t kAhead = 512;   // bytes of a row that are prefetched ahead
+constexpr int64_t kAhead = 512;  // bytes of a row that are prefetched ahead
 
 // Byte `column` of each lane, an E4M3 code, as a float, exactly. `common`: no code of them all has an exponent of 0.
 template <int column>
 __m512 f8_floats(__m512i codes, bool common) {
   const __m512i top = column == 3 ? codes : _mm512_slli_epi32(codes, 24 - 8 * column);
   // Sign, four bits of exponent and three of mantissa where a float has them; its exponent is larger by 120.
-  const __m512i placed = _mm512_and_si512(_mm512_srai_epi32(top, 4), _mm512_set1_epi32(static_cast<int>(0x87f00000)));
+  const __m512i placed =
+      _mm512_and_si512(_mm512_srai_epi32(top, 4), _mm512_set1_epi32(static_cast<int>(0x87f00000)));
   const __m512 normal = _mm512_castsi512_ps(_mm512_add_epi32(placed, _mm512_set1_epi32(120 << 23)));
-  if (common) [[likely]] return normal;
+  if (common) [[likely]]
+    return normal;
   const __mmask16 small = _mm512_testn_epi32_mask(top, _mm512_set1_epi32(0x78000000));
   const __m512i mantissa = _mm512_and_si512(_mm512_srli_epi32(top, 24), _mm512_set1_epi32(7));
   const __m512 size = _mm512_mul_ps(_mm512_cvtepi32_ps(mantissa), _mm512_set1_ps(1.0F / 512));  // 2^-9 each
@@ -129,8 +131,8 @@ class FewRows {
   }
 
   template <int column>
-  static void add_pair(__m512i codes, bool common, const Activations<kWidth>& x, int64_t p, __m512 (&even)[kM],
-                       __m512 (&odd)[kM]) {
+  static void add_pair(__m512i codes, bool common, const Activations<kWidth>& x, int64_t p,
+                       __m512 (&even)[kM], __m512 (&odd)[kM]) {
     const __m512 first = f8_floats<column>(codes, common), second = f8_floats<column + 1>(codes, common);
     for (int i = 0; i < kM; ++i) {
       even[i] = _mm512_fmadd_ps(first, _mm512_set1_ps(x.even[p * kWidth + i]), even[i]);
