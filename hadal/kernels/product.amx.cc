@@ -30,6 +30,9 @@ constexpr int64_t kChunk =
 constexpr int64_t kSmallChunk = 512;               // the same for one pair of panels: two chunks stay in L1
 constexpr int64_t kMaxPairs = 8;                   // pairs of panels, whose results are open at the same time
 constexpr int64_t kGroupBytes = int64_t{1} << 20;  // of their activations: half of L2
+// Numbers of a result that no cache will keep until it is read: written past the caches, whose lines would otherwise be
+// fetched from memory first.
+constexpr int64_t kStreamed = int64_t{1} << 18;
 
 // 16 x 16 results as a tile stores them: weight row by weight row, [16][width].
 using ResultTile = float[256];
@@ -192,7 +195,9 @@ class Gemm {
                         : kernels::bf16_row_bytes(args.w.in_features)),
         width_(args.m > kPanelRows ? kPanelRows : packed_rows(args.m)),
         block_(scaled_bytes(args.w)),
-        pairs_(std::clamp<int64_t>(kGroupBytes / (32 * row_bytes_), 2, kMaxPairs)) {}
+        pairs_(std::clamp<int64_t>(kGroupBytes / (32 * row_bytes_), 2, kMaxPairs)),
+        streams_(args.m * args.ldc >= kStreamed && args.ldc % 16 == 0 &&
+                 std::bit_cast<uintptr_t>(args.c) % kLine == 0) {}
 
   void run() {
     configure();
@@ -211,6 +216,7 @@ class Gemm {
       at = 1 - at;
     }
     release_tiles();
+    if (streams_) _mm_sfence();
   }
 
  private:
@@ -357,12 +363,19 @@ class Gemm {
     transpose_16(r);
     const auto mask = static_cast<__mmask16>((1U << count) - 1);
     float* c = args_.c + first_row * args_.ldc + col;
-    for (int64_t i = 0; i < rows; ++i)
-      _mm512_mask_storeu_ps(c + i * args_.ldc, mask, _mm512_castsi512_ps(r[i]));
+    const bool streams = streams_ && count == 16;
+    for (int64_t i = 0; i < rows; ++i, c += args_.ldc) {
+      if (streams) {
+        _mm512_stream_ps(c, _mm512_castsi512_ps(r[i]));
+      } else {
+        _mm512_mask_storeu_ps(c, mask, _mm512_castsi512_ps(r[i]));
+      }
+    }
   }
 
   const ProductArgs& args_;
   int64_t row_bytes_, width_, block_, pairs_, share_ = 0;
+  bool streams_;
   alignas(64) ResultTile results_[kMaxPairs][4];
   alignas(64) std::byte buffer_[2 * kStrip * (kChunk + kLine)];
 };

@@ -1,6 +1,8 @@
 #include "hadal/ops/mlp.h"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <functional>
 #include <vector>
 
@@ -87,8 +89,10 @@ Totals prepare(Context& ctx, Mat<const float> x, std::span<const MlpTask> tasks,
     r.task = &task;
     r.in = Packed(ctx, m, *task.gate, packing_for(ctx.precision, *task.gate));
     r.hidden_packed = Packed(ctx, m, *task.down, packing_for(ctx.precision, *task.down));
-    r.hidden = ctx.scratch.mat<float>(m, width);
-    r.up = ctx.scratch.mat<float>(m, width);
+    if (by_pieces) {
+      r.hidden = ctx.scratch.mat<float>(m, width);
+      r.up = ctx.scratch.mat<float>(m, width);
+    }
     // Of several tasks each gives all threads something to do, so their pieces may be long.
     const int sharing = std::max(1, ctx.pool.num_threads() / static_cast<int>(tasks.size()));
     r.strip = by_pieces ? rows_in_piece(*task.gate, 2 * m, sharing) : width;
@@ -146,6 +150,26 @@ void run_whole(const Context& ctx, Mat<const float> x, const Running& r) {
   for (int64_t s = 0; s < r.out_strips(); ++s) down(r, s);
 }
 
+// All tasks, each on one thread. What lies between the products has a place for each thread and not for each task, so that
+// it stays in the thread's cache from one task to the next.
+void run_whole_tasks(Context& ctx, Mat<const float> x, Vec<Running> running) {
+  const int64_t threads = ctx.pool.num_threads();
+  int64_t largest = 0;
+  for (int64_t i = 0; i < running.shape[0]; ++i)
+    largest = std::max(largest, running[i].in.num_rows() * running[i].task->gate->out_features);
+  const auto between = ctx.scratch.cube<float>(threads, 2, largest);
+  std::atomic<int64_t> next = 0;
+  parallel_for(ctx.pool, threads, 1, [&](int64_t begin, int64_t) {
+    for (int64_t i = next++; i < running.shape[0]; i = next++) {
+      Running r = running[i];
+      const std::array<int64_t, 2> shape = {r.in.num_rows(), r.task->gate->out_features};
+      r.hidden = {between[begin][0].data, shape};
+      r.up = {between[begin][1].data, shape};
+      run_whole(ctx, x, r);
+    }
+  });
+}
+
 // Tasks that fit one thread's cache and are many enough to keep all threads busy: a prompt's experts.
 bool runs_whole(const MlpTask& task, size_t num_tasks, int num_threads) {
   constexpr size_t kFew = 8,
@@ -172,9 +196,7 @@ void grouped_mlp(Context& ctx, Mat<const float> x, std::span<const MlpTask> task
     if (by_pieces) {
       run_by_pieces(ctx, x, running, totals);
     } else {
-      parallel_for(ctx.pool, running.shape[0], 1, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) run_whole(ctx, x, running[i]);
-      });
+      run_whole_tasks(ctx, x, running);
     }
   }
 }
