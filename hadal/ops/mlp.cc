@@ -16,7 +16,7 @@ namespace {
 struct Running {
   const MlpTask* task = nullptr;
   Packed in, hidden_packed;
-  Mat<float> hidden, up;
+  Mat<float> hidden;
   int64_t strip = 32, out_strip = 32;  // output features of gate and up, and of down, in a piece
 
   int64_t panels() const { return in.num_panels(); }
@@ -89,10 +89,7 @@ Totals prepare(Context& ctx, Mat<const float> x, std::span<const MlpTask> tasks,
     r.task = &task;
     r.in = Packed(ctx, m, *task.gate, packing_for(ctx.precision, *task.gate));
     r.hidden_packed = Packed(ctx, m, *task.down, packing_for(ctx.precision, *task.down));
-    if (by_pieces) {
-      r.hidden = ctx.scratch.mat<float>(m, width);
-      r.up = ctx.scratch.mat<float>(m, width);
-    }
+    if (by_pieces) r.hidden = ctx.scratch.mat<float>(m, width);
     // Of several tasks each gives all threads something to do, so their pieces may be long.
     const int sharing = std::max(1, ctx.pool.num_threads() / static_cast<int>(tasks.size()));
     r.strip = by_pieces ? rows_in_piece(*task.gate, 2 * m, sharing) : width;
@@ -107,13 +104,37 @@ Totals prepare(Context& ctx, Mat<const float> x, std::span<const MlpTask> tasks,
   return totals;
 }
 
+// A part of both products that is small enough to stay in a thread's cache until it is one: of up to 272 rows, so that the
+// last ones are never 16 or fewer.
+struct GateAndUp {
+  static constexpr int64_t kRows = 256, kNumbers = (kRows + kernels::kPanelRows) * (128 + 16);
+  alignas(64) float gate[kNumbers], up[kNumbers];
+
+  static int64_t rows_at(int64_t first, int64_t rows) {
+    return rows - first <= kRows + kernels::kPanelRows ? rows - first : kRows;
+  }
+  // Rows are 16 numbers apart, so that they do not fall on the same lines of the cache.
+  static int64_t columns_of(int64_t rows) { return (kNumbers / rows - 16) / 32 * 32; }
+
+  // hidden[first : first + rows, begin : end)
+  void compute(const Running& r, int64_t first, int64_t rows, int64_t begin, int64_t end) {
+    const std::array<int64_t, 2> shape = {rows, end - begin}, stride = {end - begin + 16, 1};
+    const Mat<float> g{gate, shape, stride}, u{up, shape, stride};
+    r.in.multiply_rows(*r.task->gate, first, begin, end, g);
+    r.in.multiply_rows(*r.task->up, first, begin, end, u);
+    for (int64_t i = 0; i < rows; ++i)
+      kernels::kernels().swiglu(g[i].data, u[i].data, r.hidden[first + i].data + begin, end - begin);
+  }
+};
+
 void gate_and_up(const Running& r, int64_t strip) {
   const int64_t begin = strip * r.strip, end = std::min(begin + r.strip, r.task->gate->out_features);
-  r.in.multiply(*r.task->gate, begin, end, r.hidden);
-  r.in.multiply(*r.task->up, begin, end, r.up);
-  for (int64_t i = 0; i < r.in.num_rows(); ++i) {
-    float* hidden = r.hidden[i].data + begin;
-    kernels::kernels().swiglu(hidden, r.up[i].data + begin, hidden, end - begin);
+  GateAndUp part;
+  for (int64_t first = 0, rows = 0; first < r.in.num_rows(); first += rows) {
+    rows = GateAndUp::rows_at(first, r.in.num_rows());
+    const int64_t columns = GateAndUp::columns_of(rows);
+    for (int64_t col = begin; col < end; col += columns)
+      part.compute(r, first, rows, col, std::min(col + columns, end));
   }
 }
 
@@ -150,21 +171,19 @@ void run_whole(const Context& ctx, Mat<const float> x, const Running& r) {
   for (int64_t s = 0; s < r.out_strips(); ++s) down(r, s);
 }
 
-// All tasks, each on one thread. What lies between the products has a place for each thread and not for each task, so that
-// it stays in the thread's cache from one task to the next.
+// All tasks, each on one thread. Their hidden layers have a place for each thread and not for each task, so that it stays in
+// the thread's cache from one task to the next.
 void run_whole_tasks(Context& ctx, Mat<const float> x, Vec<Running> running) {
   const int64_t threads = ctx.pool.num_threads();
   int64_t largest = 0;
   for (int64_t i = 0; i < running.shape[0]; ++i)
     largest = std::max(largest, running[i].in.num_rows() * running[i].task->gate->out_features);
-  const auto between = ctx.scratch.cube<float>(threads, 2, largest);
+  const auto hidden = ctx.scratch.mat<float>(threads, largest);
   std::atomic<int64_t> next = 0;
   parallel_for(ctx.pool, threads, 1, [&](int64_t begin, int64_t) {
     for (int64_t i = next++; i < running.shape[0]; i = next++) {
       Running r = running[i];
-      const std::array<int64_t, 2> shape = {r.in.num_rows(), r.task->gate->out_features};
-      r.hidden = {between[begin][0].data, shape};
-      r.up = {between[begin][1].data, shape};
+      r.hidden = {hidden[begin].data, {r.in.num_rows(), r.task->gate->out_features}};
       run_whole(ctx, x, r);
     }
   });

@@ -95,6 +95,21 @@ TEST(GroupedMlp, HasTheBitsOfOneMlpAndOneRowAtATime) {
   }
 }
 
+// More rows and features than are in work at the same time, and rows left over that would be less than two panels.
+TEST(GroupedMlp, ManyRowsHaveTheBitsOfOneAtATime) {
+  TestRandom random(4);
+  Tensor<float, 2> x({60, kIn});
+  x.values() = random.uniform_vector(60 * kIn, -1.0F, 1.0F);
+  for (const Format format : {Format::kBF16, Format::kF8E4M3, Format::kI8, Format::kI4}) {
+    for (const int64_t rows : {255, 256, 272, 273, 530}) {
+      std::vector<Mlp> mlps;
+      mlps.emplace_back(random, format, 290, rows, 60);
+      ASSERT_EQ(together({}, unpinned_threads(2), x.view(), mlps)[0], one_by_one({}, x.view(), mlps[0]))
+          << to_string(format) << ", " << rows << " rows";
+    }
+  }
+}
+
 // Keeps the rows that went into each weight.
 class Rows : public InputObserver {
  public:

@@ -86,25 +86,32 @@ void Packed::pack_panel(const Context& ctx, Mat<const float> x, const int32_t* r
 }
 
 void Packed::multiply(const Weight& w, int64_t begin, int64_t end, Mat<float> y) const {
+  multiply_rows(w, 0, begin, end, {y.data + begin, {m_, end - begin}, y.stride});
+}
+
+void Packed::multiply_rows(const Weight& w, int64_t first, int64_t begin, int64_t end, Mat<float> y) const {
+  const int64_t m = y.shape[0];
+  HADAL_DCHECK(first % kPanelRows == 0 && first + m <= m_ && (m > kPanelRows || m == m_),
+               "rows {} to {} of {}", first, first + m, m_);
   if (product_ != nullptr) {
     kernels::ProductArgs args;
-    args.a = bytes_;
-    args.a_scale = scale_;
-    args.a_sum = sum_;
+    args.a = bytes_ + first * product_->row_bytes(w.in_features);
+    if (scale_) args.a_scale = scale_ + first;
+    if (sum_) args.a_sum = sum_ + first;
     args.w = w;
     args.first_n = begin;
-    args.c = y.data + begin;
+    args.c = y.data;
     args.ldc = y.stride[0];
-    args.m = m_;
+    args.m = m;
     args.n = end - begin;
     product_->gemm(args);
     return;
   }
   const Weight part = w.rows(begin, end - begin);
   kernels::GemmArgs args;
-  args.a = rows_.data;
+  args.a = rows_.rows(first, m).data;
   args.lda = rows_.stride[0];
-  args.a_scale = f8_scale_.data;
+  if (f8_scale_.data) args.a_scale = f8_scale_.rows(first, m).data;
   args.w = part.data;
   args.w_scale = part.scale;
   args.w_scale_stride = part.scale_cols();
@@ -114,9 +121,9 @@ void Packed::multiply(const Weight& w, int64_t begin, int64_t end, Mat<float> y)
   args.group = part.group;
   args.group_cols = part.group_cols();
   args.block = k_block(w);
-  args.c = y.data + begin;
+  args.c = y.data;
   args.ldc = y.stride[0];
-  args.m = m_;
+  args.m = m;
   args.n = end - begin;
   args.k = w.in_features;
   kernels::kernels().gemm[index_of(w.format)](args);

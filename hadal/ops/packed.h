@@ -38,6 +38,9 @@ class Packed {
   /// given before: an expert's gate and up projections read the same rows.
   void multiply(const Weight& w, int64_t begin, int64_t end, Mat<float> y) const;
 
+  /// y = rows [first, first + y's) of that. first is a multiple of 16; y has more than 16 rows if there are more than 16.
+  void multiply_rows(const Weight& w, int64_t first, int64_t begin, int64_t end, Mat<float> y) const;
+
  private:
   Packing packing_ = Packing::kF32;
   int64_t m_ = 0;
