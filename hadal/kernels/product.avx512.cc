@@ -139,14 +139,21 @@ void rows(const Call& call, int64_t first_m) {
   for (; j < call.args.n; ++j) block<format, kWide, 1, kM>(call, j, first_m);
 }
 
+// The rows from first_m on, kMost at most, in one pass over the weight.
+template <Format format, bool kWide, int kMost>
+void last_rows(const Call& call, int64_t first_m) {
+  if constexpr (kMost > 0) {
+    if (call.args.m - first_m == kMost) return rows<format, kWide, kMost>(call, first_m);
+    last_rows<format, kWide, kMost - 1>(call, first_m);
+  }
+}
+
 template <Format format, bool kWide>
 void multiply(const ProductArgs& args) {
   const Call call(args);
   int64_t i = 0;
   for (; i + 8 <= args.m; i += 8) rows<format, kWide, 8>(call, i);
-  for (; i + 4 <= args.m; i += 4) rows<format, kWide, 4>(call, i);
-  for (; i + 2 <= args.m; i += 2) rows<format, kWide, 2>(call, i);
-  if (i < args.m) rows<format, kWide, 1>(call, i);
+  last_rows<format, kWide, 7>(call, i);
 }
 
 }  // namespace
