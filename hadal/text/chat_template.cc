@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <utility>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "hadal/text/bridge_call.h"
@@ -26,7 +27,7 @@ Source named_template(const json& list, const std::string& where, const std::str
   for (const json& entry : list) {
     if (entry.is_object() && entry.value("name", json()) == name &&
         entry.value("template", json()).is_string()) {
-      return {where + " \"" + name + "\"", entry["template"].get<std::string>()};
+      return {fmt::format("{} \"{}\"", where, name), entry["template"].get<std::string>()};
     }
   }
   return {};
