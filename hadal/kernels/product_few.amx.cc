@@ -4,11 +4,9 @@
 // The bits are those of the tiles (product.amx.cc). A tile's product sums the even and the odd columns of 32 apart from each
 // other, fused, adds the two, and adds that to the result; denormal numbers count as zero.
 #include <algorithm>
-#include <cstring>
 
 #include "hadal/kernels/amx.h"
 #include "hadal/kernels/avx512.h"
-#include "hadal/kernels/pack.h"
 #include "hadal/kernels/row_source.h"
 
 // clang-format off: after everything that other files share
