@@ -11,7 +11,8 @@ for group in "${@:-build}"; do
   case "$group" in
     build)
       packages+=(g++ cmake ninja-build ccache pkg-config python3 ca-certificates libcli11-dev libfmt-dev
-        libspdlog-dev nlohmann-json3-dev libgtest-dev libbenchmark-dev libssl-dev libedit-dev)
+        libspdlog-dev nlohmann-json3-dev libgtest-dev libbenchmark-dev libssl-dev libedit-dev
+        libboost1.81-dev libsqlite3-dev prometheus-cpp-dev)
       # cargo and rustc: whatever is recent enough. Debian 12's own are older; its cargo-web follows Firefox's needs.
       tools/find_cargo.sh >/dev/null 2>&1 || packages+=(cargo-web rustc-web)
       ;;
