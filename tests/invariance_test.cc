@@ -44,7 +44,8 @@ class InvarianceTest : public testing::TestWithParam<Case> {
   // The tokens and logprobs of each request when all of them share an engine.
   std::vector<std::vector<engine::Sampled>> generate(ThreadPool& pool,
                                                      const std::vector<engine::Request>& requests,
-                                                     engine::EngineLimits limits) {
+                                                     engine::EngineLimits limits,
+                                                     engine::EngineStats* stats = nullptr) {
     engine::Engine engine(model_, pool, GetParam().precision, limits);
     std::map<engine::RequestId, size_t> index;
     for (size_t i = 0; i < requests.size(); ++i) index[engine.submit(requests[i])] = i;
@@ -55,6 +56,7 @@ class InvarianceTest : public testing::TestWithParam<Case> {
       }
     })) {
     }
+    if (stats) *stats = engine.stats();
     return answers;
   }
 
@@ -194,6 +196,75 @@ TEST_P(InvarianceTest, WaitingSmallStepsAndThreads) {
   const auto found =
       generate(three, all, {.max_num_seqs = 2, .max_tokens_per_step = 17, .kv_cache_tokens = 320});
   for (size_t i = 0; i < all.size(); ++i) expect_same_answers(found[i], expected[i]);
+}
+
+// A cache that cannot hold all answers: some are put back and computed again, prompt expanded, answer absorbed.
+TEST_P(InvarianceTest, Preemption) {
+  auto all = requests();
+  for (engine::Request& request : all) {
+    request.prompt.assign(tokens_.begin(), tokens_.begin() + 60);
+    request.prompt[0] = static_cast<int32_t>(&request - all.data());
+    request.max_tokens = std::min<int64_t>(30, model_.config.max_position_embeddings - 60);
+  }
+  const auto expected = generate(pool_, all, {.kv_cache_tokens = 2048});
+  engine::EngineStats stats;
+  const auto found = generate(pool_, all, {.kv_cache_tokens = 448}, &stats);
+  for (size_t i = 0; i < all.size(); ++i) expect_same_answers(found[i], expected[i]);
+  EXPECT_GT(stats.preemptions, 0);
+}
+
+TEST_P(InvarianceTest, PrefixesFromTheCache) {
+  auto all = requests();  // the longer prompts begin with the shorter ones
+  const auto expected = generate(pool_, all, {.kv_cache_tokens = 2048, .prefix_caching = false});
+  engine::EngineStats stats;
+  const auto one_by_one = generate(pool_, all, {.max_num_seqs = 1, .kv_cache_tokens = 2048}, &stats);
+  for (size_t i = 0; i < all.size(); ++i) expect_same_answers(one_by_one[i], expected[i]);
+  EXPECT_EQ(stats.prefix_hit_tokens, 64)
+      << "70 tokens are in the cache when 130 come; of 64 the last has to be computed";
+}
+
+TEST_P(InvarianceTest, Speculation) {
+  auto all = requests();
+  for (engine::Request& request : all) {
+    request.max_tokens = 40;
+    for (size_t i = 0; i < request.prompt.size(); ++i)
+      request.prompt[i] = tokens_[i % 9];  // something to look up
+    if (&request != all.data()) request.sampling.temperature = 0.0F;
+  }
+  const auto expected = generate(pool_, all, {.kv_cache_tokens = 2048});
+  std::vector<engine::Speculation> kinds{engine::Speculation::kNgram};
+  if (model_.config.num_nextn_predict_layers > 0) kinds.push_back(engine::Speculation::kMtp);
+  for (const engine::Speculation kind : kinds) {
+    engine::EngineStats stats;
+    const auto found = generate(pool_, all, {.kv_cache_tokens = 2048, .speculation = kind}, &stats);
+    for (size_t i = 0; i < all.size(); ++i) expect_same_answers(found[i], expected[i]);
+    EXPECT_GT(stats.drafted_tokens, 0);
+  }
+}
+
+TEST_P(InvarianceTest, ScoresOfAPromptAreItsLogits) {
+  engine::Request request = requests()[3];
+  request.num_prompt_logprobs = 1;
+  request.max_tokens = 0;
+  const auto forced = engine::run_tokens(model_, pool_, GetParam().precision, request.prompt, {});
+  engine::Engine engine(model_, pool_, GetParam().precision,
+                        {.max_tokens_per_step = 50, .kv_cache_tokens = 2048});
+  engine.submit(request);
+  std::vector<engine::Sampled> found;
+  while (engine.step([&](const engine::Event& event) {
+    if (const auto* prompt = std::get_if<engine::PromptEvent>(&event)) {
+      EXPECT_EQ(prompt->first, std::ssize(found) + 1);
+      found.insert(found.end(), prompt->tokens.begin(), prompt->tokens.end());
+    }
+  })) {
+  }
+  ASSERT_EQ(found.size() + 1, request.prompt.size());
+  for (size_t i = 0; i < found.size(); ++i) {
+    EXPECT_EQ(found[i].token, request.prompt[i + 1]);
+    EXPECT_EQ(found[i].logprob, static_cast<float>(forced.logprobs[i]));
+    ASSERT_EQ(found[i].top.size(), 1U);
+    EXPECT_GE(found[i].top[0].logprob, found[i].logprob);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -88,5 +88,122 @@ TEST(PageAllocator, NoPageHasTwoOwnersAndNoneIsLost) {
   }
 }
 
+std::vector<int32_t> text(int64_t length, int32_t first) {
+  std::vector<int32_t> tokens(static_cast<size_t>(length), 1);
+  tokens[0] = first;
+  return tokens;
+}
+
+// A sequence that has computed the whole of `tokens`.
+Pages computed(PageAllocator& pages, const std::vector<int32_t>& tokens, std::string_view salt = "") {
+  Pages table;
+  Prefix prefix = pages.match_prefix(tokens, salt, table);
+  EXPECT_TRUE(pages.reserve(table, std::ssize(tokens)));
+  pages.index(prefix, tokens, salt, table);
+  return table;
+}
+
+TEST(PageAllocator, APrefixIsFoundByItsTokens) {
+  PageAllocator pages(20, 4);
+  Pages a = computed(pages, text(14, 7));
+  Pages b;
+  const Prefix found = pages.match_prefix(text(30, 7), "", b);
+  EXPECT_EQ(found.num_pages, 3) << "14 tokens are three full pages";
+  EXPECT_TRUE(std::equal(b.begin(), b.end(), a.begin()));
+  EXPECT_EQ(pages.num_free(), 16) << "shared, not copied";
+  Pages c;
+  EXPECT_EQ(pages.match_prefix(text(30, 8), "", c).num_pages, 0) << "other first token";
+  EXPECT_EQ(pages.match_prefix(text(30, 7), "salt", c).num_pages, 0);
+  std::vector<int32_t> differs = text(12, 7);
+  differs[5] = 9;
+  EXPECT_EQ(pages.match_prefix(differs, "", c).num_pages, 1);
+  pages.release(c);
+  pages.release(a);
+  EXPECT_EQ(pages.num_free(), 17) << "three are in use by b";
+  pages.release(b);
+  EXPECT_EQ(pages.num_free(), 20);
+  EXPECT_EQ(pages.num_cached(), 3);
+}
+
+TEST(PageAllocator, WhatIsKeptForOthersGoesWhenRoomIsNeededTheOldestFirstAndItsEndFirst) {
+  PageAllocator pages(6, 4);
+  Pages a = computed(pages, text(12, 1)), b = computed(pages, text(12, 2));
+  pages.release(a);
+  pages.release(b);
+  EXPECT_EQ(pages.num_cached(), 6);
+  Pages other;
+  ASSERT_TRUE(pages.reserve(other, 8));
+  Pages found;
+  EXPECT_EQ(pages.match_prefix(text(12, 1), "", found).num_pages, 1)
+      << "the older one lost its last two pages";
+  pages.release(found);
+  EXPECT_EQ(pages.match_prefix(text(12, 2), "", found).num_pages, 3);
+  pages.release(found);
+  Pages more;
+  ASSERT_TRUE(pages.reserve(more, 4));
+  EXPECT_EQ(pages.match_prefix(text(12, 1), "", found).num_pages, 0) << "now the least lately used";
+}
+
+TEST(PageAllocator, WhatTwoHaveComputedIsIndexedOnce) {
+  PageAllocator pages(20, 4);
+  Pages a, b;
+  const auto tokens = text(8, 3);
+  Prefix first = pages.match_prefix(tokens, "", a), second = pages.match_prefix(tokens, "", b);
+  ASSERT_TRUE(pages.reserve(a, 8) && pages.reserve(b, 8));
+  pages.index(first, tokens, "", a);
+  pages.index(second, tokens, "", b);
+  EXPECT_EQ(first.chain, second.chain);
+  pages.release(b);
+  EXPECT_EQ(pages.num_cached(), 0) << "b's were its own";
+  pages.release(a);
+  EXPECT_EQ(pages.num_cached(), 2);
+}
+
+TEST(PageAllocator, ForgetsAllPrefixesButNotWhatIsInUse) {
+  PageAllocator pages(20, 4);
+  Pages a = computed(pages, text(8, 3)), b = computed(pages, text(8, 4)), found;
+  pages.release(a);
+  pages.forget();
+  EXPECT_EQ(pages.num_cached(), 0);
+  EXPECT_EQ(pages.num_free(), 18);
+  EXPECT_EQ(pages.match_prefix(text(8, 4), "", found).num_pages, 0);
+  pages.release(b);
+  EXPECT_EQ(pages.num_free(), 20);
+}
+
+// Random texts of two letters share many beginnings; whatever is matched must be what the pages were filled with.
+TEST(PageAllocator, NothingElseEverPassesForAPrefix) {
+  constexpr int64_t kPages = 30, kPageSize = 4;
+  PageAllocator pages(kPages, kPageSize);
+  TestRandom random(2);
+  std::vector<std::vector<int32_t>> content(kPages);
+  struct User {
+    Pages table;
+    std::vector<int32_t> tokens;
+  };
+  std::vector<User> users(5);
+  int64_t hits = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    User& user = users[static_cast<size_t>(random.below(5))];
+    pages.release(user.table);
+    user.tokens.resize(static_cast<size_t>(1 + random.below(24)));
+    for (int32_t& token : user.tokens) token = static_cast<int32_t>(random.below(8) == 0);
+    Prefix prefix = pages.match_prefix(user.tokens, "", user.table);
+    hits += prefix.num_pages;
+    const auto all = std::span<const int32_t>(user.tokens);
+    for (size_t p = 0; p < user.table.size(); ++p) {
+      const auto part = all.first((p + 1) * kPageSize);
+      ASSERT_TRUE(std::ranges::equal(content[static_cast<size_t>(user.table[p])], part));
+    }
+    if (!pages.reserve(user.table, std::ssize(all))) continue;
+    for (auto p = static_cast<size_t>(prefix.num_pages); (p + 1) * kPageSize <= all.size(); ++p) {
+      const auto part = all.first((p + 1) * kPageSize);
+      content[static_cast<size_t>(user.table[p])].assign(part.begin(), part.end());
+    }
+    pages.index(prefix, all, "", user.table);
+  }
+  EXPECT_GT(hits, 1000);
+}
+
 }  // namespace
 }  // namespace hadal::engine

@@ -57,10 +57,10 @@ void check_logits(std::span<const float> logits) {
   }
 }
 
-void add_logprobs(std::span<const float> logits, const Sampling& sampling, Sampled& sampled) {
+void add_logprobs(std::span<const float> logits, int32_t num_logprobs, Sampled& sampled) {
   const double norm = log_sum_exp(logits);
   sampled.logprob = static_cast<float>(logits[static_cast<size_t>(sampled.token)] - norm);
-  const auto count = std::min<size_t>(static_cast<size_t>(sampling.num_logprobs), logits.size());
+  const auto count = std::min<size_t>(static_cast<size_t>(num_logprobs), logits.size());
   if (count == 0) return;
   std::vector<TokenLogprob> all(logits.size());
   for (size_t i = 0; i < logits.size(); ++i) {
@@ -192,6 +192,14 @@ double log_probability(std::span<const float> logits, int32_t token) {
   return logits[static_cast<size_t>(token)] - log_sum_exp(logits);
 }
 
+Sampled score_token(std::span<const float> logits, int32_t token, int32_t num_logprobs) {
+  check_logits(logits);
+  Sampled sampled;
+  sampled.token = token;
+  add_logprobs(logits, num_logprobs, sampled);
+  return sampled;
+}
+
 Sampled sample(std::span<float> logits, const Sampling& sampling, const SamplingState& state) {
   const PhaseScope timed(Phase::kSampling);
   check_logits(logits);
@@ -209,7 +217,7 @@ Sampled sample(std::span<float> logits, const Sampling& sampling, const Sampling
   if (sampling.temperature > 0.0F) {
     sampled.token = draw(logits, sampling, state.prompt.size() + state.answer.size());
   }
-  if (sampling.num_logprobs >= 0) add_logprobs(raw, sampling, sampled);
+  if (sampling.num_logprobs >= 0) add_logprobs(raw, sampling.num_logprobs, sampled);
   return sampled;
 }
 

@@ -48,6 +48,9 @@ struct SamplingState {
 /// allowed.
 Sampled sample(std::span<float> logits, const Sampling& sampling, const SamplingState& state);
 
+/// What the model says to a given token, with the num_logprobs most probable ones; the numbers are those of sample().
+Sampled score_token(std::span<const float> logits, int32_t token, int32_t num_logprobs);
+
 /// Throws kRequest naming the field whose value is out of range (temperature >= 0, 0 < top_p <= 1, ...).
 void check_sampling(const Sampling& sampling, int64_t vocab_size);
 

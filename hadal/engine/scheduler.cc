@@ -5,6 +5,13 @@
 #include "hadal/core/error.h"
 
 namespace hadal::engine {
+namespace {
+
+bool before(const Sequence& a, const Sequence& b) {
+  return a.request.priority != b.request.priority ? a.request.priority < b.request.priority : a.id < b.id;
+}
+
+}  // namespace
 
 Scheduler::Scheduler(SchedulerLimits limits, int64_t num_pages, int64_t page_size)
     : limits_(limits), pages_(num_pages, page_size) {}
@@ -12,13 +19,14 @@ Scheduler::Scheduler(SchedulerLimits limits, int64_t num_pages, int64_t page_siz
 void Scheduler::submit(RequestId id, Request request) {
   const auto prompt = static_cast<int64_t>(request.prompt.size());
   if (prompt == 0) fail(ErrorKind::kRequest, "prompt\n  expected  at least one token\n  found     none");
-  if (prompt >= limits_.max_model_len) {
+  const bool answers = request.max_tokens != 0 || request.num_prompt_logprobs < 0;
+  if (prompt >= limits_.max_model_len + (answers ? 0 : 1)) {
     fail(ErrorKind::kRequest,
          "prompt\n  expected  fewer tokens than the context holds ({})\n  found     {} tokens\n"
          "  hint      --max-model-len, up to the model's max_position_embeddings",
          limits_.max_model_len, prompt);
   }
-  if (request.max_tokens < 1) {
+  if (request.max_tokens < (answers ? 1 : 0)) {
     fail(ErrorKind::kRequest, "max_tokens\n  expected  at least 1\n  found     {}", request.max_tokens);
   }
   request.max_tokens = std::min(request.max_tokens, limits_.max_model_len - prompt);
@@ -27,37 +35,118 @@ void Scheduler::submit(RequestId id, Request request) {
          "request\n  expected  at most what the whole cache holds\n  found     {} tokens",
          prompt + request.max_tokens);
   }
+  if (num_waiting() >= limits_.max_waiting) {
+    fail(ErrorKind::kCapacity, "queue\n  expected  fewer than {} requests that wait\n  found     {}",
+         limits_.max_waiting, num_waiting());
+  }
   auto sequence = std::make_unique<Sequence>();
   sequence->id = id;
   sequence->request = std::move(request);
-  waiting_.push_back(std::move(sequence));
+  insert(waiting_, std::move(sequence));
 }
 
-void Scheduler::admit() {
-  while (!waiting_.empty() && static_cast<int64_t>(running_.size()) < limits_.max_num_seqs) {
-    Sequence& next = *waiting_.front();
-    if (!pages_.reserve(next.pages, next.num_prompt() + next.request.max_tokens)) return;
-    running_.splice(running_.end(), waiting_, waiting_.begin());
+void Scheduler::insert(Queue& queue, std::unique_ptr<Sequence> sequence) {
+  auto at = queue.end();
+  while (at != queue.begin() && before(*sequence, **std::prev(at))) --at;
+  queue.insert(at, std::move(sequence));
+}
+
+// Pages for all that it has to compute. One more for each that runs stays free, or the first of them that grows would throw
+// it out again.
+bool Scheduler::start(Sequence& sequence) {
+  const auto prompt = std::span<const int32_t>(sequence.request.prompt);
+  if (limits_.prefix_caching && !sequence.is_scored()) {  // a score needs the logits of every token
+    sequence.prefix =
+        pages_.match_prefix(prompt.first(prompt.size() - 1), sequence.request.cache_salt, sequence.pages);
   }
+  const auto held = std::ssize(sequence.pages);
+  const bool fits = pages_.reserve(sequence.pages, sequence.num_tokens());
+  if (!fits || (!running_.empty() && pages_.num_free() < num_running())) {
+    pages_.release(sequence.pages);
+    sequence.prefix = {};
+    return false;
+  }
+  sequence.num_cached = held * pages_.page_size();
+  sequence.num_computed = sequence.num_cached;
+  return true;
+}
+
+void Scheduler::admit(StepPlan& step) {
+  while (!waiting_.empty()) {
+    Sequence& next = *waiting_.front();
+    if (num_running() < limits_.max_num_seqs && start(next)) {
+      auto sequence = std::move(waiting_.front());
+      waiting_.pop_front();
+      insert(running_, std::move(sequence));
+      step.started.push_back(&next);
+      continue;
+    }
+    // Only a smaller priority number puts somebody else back.
+    if (running_.empty() || next.request.priority >= running_.back()->request.priority) return;
+    std::erase(step.started, running_.back().get());
+    preempt_last();
+  }
+}
+
+void Scheduler::preempt_last() {
+  auto sequence = std::move(running_.back());
+  running_.pop_back();
+  pages_.release(sequence->pages);
+  sequence->num_computed = sequence->num_cached = 0;
+  sequence->prefix = {};
+  sequence->drafts.clear();
+  ++num_preemptions_;
+  insert(waiting_, std::move(sequence));
+}
+
+// How many tokens of its answer it computes now; 0: it came last itself and went back to the queue.
+int64_t Scheduler::plan_answer(Sequence& sequence, int64_t budget) {
+  const int64_t left = sequence.num_tokens() - sequence.num_computed;
+  const int64_t room = sequence.request.max_tokens - static_cast<int64_t>(sequence.answer.size()) - 1;
+  const int64_t drafts = std::clamp<int64_t>(room, 0, std::ssize(sequence.drafts));
+  int64_t now = std::min(budget, left + drafts);
+  if (now > left && !pages_.reserve(sequence.pages, sequence.num_computed + now)) now = left;
+  sequence.drafts.resize(static_cast<size_t>(std::max<int64_t>(now - left, 0)));
+  while (!pages_.reserve(sequence.pages, sequence.num_computed + now)) {
+    const bool itself = running_.back().get() == &sequence;
+    preempt_last();
+    if (itself) return 0;
+  }
+  return now;
 }
 
 StepPlan Scheduler::plan() {
-  admit();
   StepPlan step;
-  int64_t budget = limits_.max_tokens_per_step;
-  for (const auto& sequence : running_) {
-    if (sequence->is_prefilling() || budget == 0) continue;
-    step.decode.push_back({sequence.get(), 1});
-    --budget;
-  }
-  for (const auto& sequence : running_) {
-    const int64_t left = sequence->num_prompt() - sequence->num_computed;
-    const int64_t now = std::min(budget, left);
-    if (now <= 0) continue;
-    step.prefill.push_back({sequence.get(), now});
+  admit(step);
+  int64_t budget = limits_.max_tokens_per_step, scores = limits_.max_scored_tokens;
+  for (auto at = running_.begin(); at != running_.end() && budget > 0; ++at) {
+    if ((*at)->is_prefilling()) continue;
+    Sequence& sequence = **at;
+    const int64_t now = plan_answer(sequence, budget);
+    if (now == 0) break;  // it was the last one
+    step.decode.push_back({&sequence, sequence.num_computed, now});
     budget -= now;
   }
+  for (const auto& sequence : running_) {
+    int64_t now = std::min(budget, sequence->num_prompt() - sequence->num_computed);
+    if (sequence->is_scored()) now = std::min(now, scores);
+    if (now <= 0) continue;
+    step.prefill.push_back({sequence.get(), sequence->num_computed, now});
+    budget -= now;
+    if (sequence->is_scored()) scores -= now;
+  }
+  std::erase_if(step.started, [](const Sequence* s) { return s->pages.empty(); });
   return step;
+}
+
+void Scheduler::commit(const StepPlan::Part& part) {
+  Sequence& sequence = *part.sequence;
+  sequence.num_computed += part.num_tokens;
+  if (!limits_.prefix_caching || sequence.prefix.num_pages * pages_.page_size() >= sequence.num_prompt())
+    return;
+  const auto computed = std::min(sequence.num_computed, sequence.num_prompt());
+  pages_.index(sequence.prefix, std::span(sequence.request.prompt).first(static_cast<size_t>(computed)),
+               sequence.request.cache_salt, sequence.pages);
 }
 
 bool Scheduler::remove(RequestId id) {

@@ -15,20 +15,30 @@ struct Sequence {
   RequestId id = 0;
   Request request;
   std::vector<int32_t> answer;
+  std::vector<int32_t> drafts;  // guesses of what follows the answer, to be checked by the next step
   std::vector<int32_t> pages;
   int64_t num_computed = 0;  // tokens of prompt + answer whose latents are in the cache
+  int64_t num_cached = 0;    // of these, tokens that were there when the sequence started
+  Prefix prefix;             // pages of the prompt that are indexed
 
   int64_t num_prompt() const { return static_cast<int64_t>(request.prompt.size()); }
+  int64_t num_tokens() const { return num_prompt() + static_cast<int64_t>(answer.size()); }
   bool is_prefilling() const { return num_computed < num_prompt(); }
+  bool is_scored() const { return request.num_prompt_logprobs >= 0; }
 };
 
-/// Who computes how many tokens in the next forward pass: sequences that decode (one token each), then those that prefill.
+/// Who computes how many tokens in the next forward pass: first sequences that compute their answers' tokens, one each and
+/// the drafts after it, or several after a preemption; then those that compute their prompts.
 struct StepPlan {
   struct Part {
     Sequence* sequence = nullptr;
+    int64_t first = 0;  // position of the first token
     int64_t num_tokens = 0;
+    /// True if the part ends with the last token that there is: a draw follows.
+    bool draws() const { return first + num_tokens >= sequence->num_tokens(); }
   };
   std::vector<Part> decode, prefill;
+  std::vector<Sequence*> started;  // those that ran in no step before this one, or were preempted since
   bool empty() const { return decode.empty() && prefill.empty(); }
 };
 
@@ -36,6 +46,9 @@ struct SchedulerLimits {
   int64_t max_tokens_per_step = 2048;
   int64_t max_num_seqs = 16;
   int64_t max_model_len = 0;
+  int64_t max_waiting = INT64_MAX;  // requests that wait; one more is refused
+  int64_t max_scored_tokens = 256;  // of a step: each needs a row of logits
+  bool prefix_caching = true;
 };
 
 /// Decides what the next forward pass computes. Pure: no clock, no model, no lock.
@@ -44,24 +57,43 @@ class Scheduler {
   Scheduler(SchedulerLimits limits, int64_t num_pages, int64_t page_size);
 
   /// Throws kRequest for an empty prompt, one that leaves no room in the context, or max_tokens below 1; kCapacity for a
-  /// request that does not fit even the empty cache. max_tokens is cut to what the context leaves.
+  /// request that does not fit even the empty cache, and for any when the queue is full. max_tokens is cut to what the
+  /// context leaves.
   void submit(RequestId id, Request request);
 
-  /// Decode goes first: a late decode token is a stutter that someone is watching, a late prefill chunk only a slightly
-  /// later first token. A sequence gets all the pages that it can come to need when it starts; so it never has to stop.
+  /// Answers go first: a late token of an answer is a stutter that someone is watching, a late prefill chunk only a slightly
+  /// later first token. A sequence starts when its prompt has pages, and gets more as it grows; when there are none, the
+  /// sequence that came last goes back to the queue and is computed again later, with the same result.
   StepPlan plan();
+
+  /// The part has been computed: its tokens are in the cache, and full pages of a prompt can be shared.
+  void commit(const StepPlan::Part& part);
 
   /// Takes a sequence out and gives its pages back. False if there is none of this id (any more).
   bool remove(RequestId id);
 
+  void forget_prefixes() { pages_.forget(); }
+
   bool idle() const { return waiting_.empty() && running_.empty(); }
+  int64_t num_waiting() const { return static_cast<int64_t>(waiting_.size()); }
+  int64_t num_running() const { return static_cast<int64_t>(running_.size()); }
+  int64_t num_preemptions() const { return num_preemptions_; }
+  const PageAllocator& pages() const { return pages_; }
 
  private:
-  void admit();
+  using Queue =
+      std::list<std::unique_ptr<Sequence>>;  // by priority, then oldest first: nobody overtakes or starves
+  static void insert(Queue& queue, std::unique_ptr<Sequence> sequence);
+
+  void admit(StepPlan& step);
+  bool start(Sequence& sequence);
+  void preempt_last();
+  int64_t plan_answer(Sequence& sequence, int64_t budget);
 
   SchedulerLimits limits_;
   PageAllocator pages_;
-  std::list<std::unique_ptr<Sequence>> waiting_, running_;  // oldest first, no overtaking: nobody starves
+  Queue waiting_, running_;
+  int64_t num_preemptions_ = 0;
 };
 
 }  // namespace hadal::engine

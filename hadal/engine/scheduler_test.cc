@@ -31,11 +31,12 @@ Parts parts(const std::vector<StepPlan::Part>& planned) {
 }
 
 // What the engine does with a plan: computes, and draws a token wherever a prompt is complete. Ends nothing.
-void compute(const StepPlan& plan) {
+void compute(Scheduler& scheduler, const StepPlan& plan) {
   for (const auto* list : {&plan.decode, &plan.prefill}) {
     for (const StepPlan::Part& part : *list) {
-      part.sequence->num_computed += part.num_tokens;
-      if (!part.sequence->is_prefilling()) part.sequence->answer.push_back(7);
+      const bool draws = part.draws();
+      scheduler.commit(part);
+      if (draws) part.sequence->answer.push_back(7);
     }
   }
 }
@@ -48,7 +49,7 @@ class SchedulerTest : public testing::Test {
     EXPECT_EQ(parts(plan.decode), decode);
     EXPECT_EQ(parts(plan.prefill), prefill);
     EXPECT_EQ(plan.empty(), decode.empty() && prefill.empty());
-    compute(plan);
+    compute(scheduler, plan);
   }
 };
 
@@ -99,36 +100,151 @@ TEST_F(SchedulerTest, RunsNoMoreSequencesThanAllowed) {
   expect_step(scheduler, {{1, 1}}, {{3, 4}});
 }
 
-TEST_F(SchedulerTest, GivesASequenceAllItsPagesWhenItStarts) {
-  Scheduler scheduler({.max_tokens_per_step = 8, .max_num_seqs = 4, .max_model_len = 1000}, 100, kPageSize);
-  scheduler.submit(1, request(20, 13));
-  const StepPlan plan = scheduler.plan();
+TEST_F(SchedulerTest, APromptGetsItsPagesWhenItStartsAndAnAnswerAsItGrows) {
+  Scheduler scheduler({.max_tokens_per_step = 20, .max_num_seqs = 4, .max_model_len = 1000}, 100, kPageSize);
+  scheduler.submit(1, request(31, 13));
+  StepPlan plan = scheduler.plan();
   ASSERT_EQ(plan.prefill.size(), 1U);
-  EXPECT_EQ(plan.prefill[0].sequence->pages.size(), 3U) << "33 tokens, though this step computes 8";
+  const Sequence& sequence = *plan.prefill[0].sequence;
+  EXPECT_EQ(sequence.pages.size(), 2U) << "31 tokens, though this step computes 20";
+  compute(scheduler, plan);
+  expect_step(scheduler, {}, {{1, 11}});
+  expect_step(scheduler, {{1, 1}}, {});
+  EXPECT_EQ(sequence.pages.size(), 2U);
+  expect_step(scheduler, {{1, 1}}, {});
+  EXPECT_EQ(sequence.pages.size(), 3U) << "the 33rd token";
 }
 
 // Request 2 waits for pages. Request 3 would fit, and still waits behind it.
 TEST_F(SchedulerTest, NobodyOvertakes) {
   Scheduler scheduler({.max_tokens_per_step = 100, .max_num_seqs = 4, .max_model_len = 1000}, 4, kPageSize);
-  scheduler.submit(1, request(16, 16));
-  scheduler.submit(2, request(16, 32));
+  scheduler.submit(1, request(20, 10));
+  scheduler.submit(2, request(40, 8));
   scheduler.submit(3, request(4, 4));
-  expect_step(scheduler, {}, {{1, 16}});
+  expect_step(scheduler, {}, {{1, 20}});
   expect_step(scheduler, {{1, 1}}, {});
   scheduler.remove(1);
-  expect_step(scheduler, {}, {{2, 16}, {3, 4}});
+  expect_step(scheduler, {}, {{2, 24}});  // its first page is request 1's
+  expect_step(scheduler, {{2, 1}}, {});
+  scheduler.remove(2);
+  expect_step(scheduler, {}, {{3, 4}});
+}
+
+TEST_F(SchedulerTest, TheSmallerPriorityNumberGoesFirst) {
+  Scheduler scheduler({.max_tokens_per_step = 100, .max_num_seqs = 1, .max_model_len = 1000}, 4, kPageSize);
+  for (const auto& [id, priority] : {std::pair{1, 0}, {2, 5}, {3, 0}, {4, -1}}) {
+    Request r = request(10, 10);
+    r.priority = priority;
+    scheduler.submit(id, r);
+  }
+  for (const RequestId id : {4, 1, 3, 2}) {
+    expect_step(scheduler, {}, {{id, 10}});
+    scheduler.remove(id);
+  }
+  EXPECT_EQ(scheduler.num_preemptions(), 0);
+}
+
+TEST_F(SchedulerTest, AMoreUrgentRequestPutsTheLastOneBack) {
+  Scheduler scheduler({.max_tokens_per_step = 100, .max_num_seqs = 2, .max_model_len = 1000}, 40, kPageSize);
+  scheduler.submit(1, request(10, 10));
+  scheduler.submit(2, request(11, 10));
+  expect_step(scheduler, {}, {{1, 10}, {2, 11}});
+  expect_step(scheduler, {{1, 1}, {2, 1}}, {});
+  Request urgent = request(12, 10);
+  urgent.priority = -1;
+  scheduler.submit(3, urgent);
+  expect_step(scheduler, {{1, 1}}, {{3, 12}});
+  expect_step(scheduler, {{3, 1}, {1, 1}}, {});
+  scheduler.remove(3);
+  expect_step(scheduler, {{1, 1}}, {{2, 11}});
+  expect_step(scheduler, {{1, 1}, {2, 2}},
+              {});  // what it had answered, computed again as it was before: absorbed
+  expect_step(scheduler, {{1, 1}, {2, 1}}, {});
+}
+
+// Two prompts of a page each in a cache of three: one of them can grow. The one that came last is computed again.
+TEST_F(SchedulerTest, WithoutRoomTheLastOneIsPutBackAndComputedAgain) {
+  Scheduler scheduler({.max_tokens_per_step = 100, .max_num_seqs = 4, .max_model_len = 1000}, 3, kPageSize);
+  scheduler.submit(1, request(16, 30));
+  scheduler.submit(2, request(15, 30));
+  expect_step(scheduler, {}, {{1, 16}, {2, 15}});
+  expect_step(scheduler, {{1, 1}, {2, 1}}, {});
+  expect_step(scheduler, {{1, 1}}, {});
+  EXPECT_EQ(scheduler.num_preemptions(), 1);
+  EXPECT_EQ(scheduler.num_waiting(), 1);
+  for (int i = 0; i < 3; ++i) expect_step(scheduler, {{1, 1}}, {});
+  scheduler.remove(1);
+  expect_step(scheduler, {}, {{2, 15}});
+  expect_step(scheduler, {{2, 2}}, {});
+  expect_step(scheduler, {{2, 1}}, {});
+}
+
+TEST_F(SchedulerTest, PromptsShareTheirFullPages) {
+  Scheduler scheduler({.max_tokens_per_step = 100, .max_num_seqs = 8, .max_model_len = 1000}, 40, kPageSize);
+  scheduler.submit(1, request(40, 10));
+  expect_step(scheduler, {}, {{1, 40}});
+  scheduler.submit(2, request(50, 10));
+  StepPlan plan = scheduler.plan();
+  ASSERT_EQ(parts(plan.prefill), (Parts{{2, 18}}));
+  ASSERT_EQ(plan.started.size(), 1U);
+  EXPECT_EQ(plan.started[0]->num_cached, 32);
+  EXPECT_EQ(plan.started[0]->pages[0], plan.decode[0].sequence->pages[0]);
+  EXPECT_NE(plan.started[0]->pages[2], plan.decode[0].sequence->pages[2]);
+  compute(scheduler, plan);
+  Request salted = request(40, 10);
+  salted.cache_salt = "somebody else";
+  scheduler.submit(3, salted);
+  Request scored = request(40, 10);
+  scored.num_prompt_logprobs = 0;
+  scheduler.submit(4, scored);
+  scheduler.submit(5, request(32, 10));
+  plan = scheduler.plan();
+  EXPECT_EQ(parts(plan.prefill), (Parts{{3, 40}, {4, 40}, {5, 16}})) << "the last token needs its logits";
 }
 
 TEST_F(SchedulerTest, RemovingAWaitingRequestLetsTheNextOneStart) {
   Scheduler scheduler({.max_tokens_per_step = 100, .max_num_seqs = 4, .max_model_len = 1000}, 4, kPageSize);
-  scheduler.submit(1, request(16, 16));
-  scheduler.submit(2, request(16, 48));
+  scheduler.submit(1, request(20, 10));
+  scheduler.submit(2, request(40, 8));
   scheduler.submit(3, request(4, 4));
-  expect_step(scheduler, {}, {{1, 16}});
+  expect_step(scheduler, {}, {{1, 20}});
   EXPECT_TRUE(scheduler.remove(2));
   expect_step(scheduler, {{1, 1}}, {{3, 4}});
   EXPECT_FALSE(scheduler.remove(2)) << "gone already";
   EXPECT_FALSE(scheduler.remove(99)) << "never there";
+}
+
+TEST_F(SchedulerTest, RefusesWhatFindsTheQueueFull) {
+  Scheduler scheduler({.max_num_seqs = 1, .max_model_len = 1000, .max_waiting = 2}, 40, kPageSize);
+  scheduler.submit(1, request(4, 4));
+  expect_step(scheduler, {}, {{1, 4}});
+  scheduler.submit(2, request(4, 4));
+  scheduler.submit(3, request(4, 4));
+  const auto refusal = error_of(ErrorKind::kCapacity, [&] { scheduler.submit(4, request(4, 4)); });
+  EXPECT_TRUE(contains(refusal, {"queue", "fewer than 2"}));
+}
+
+TEST_F(SchedulerTest, AScoredPromptIsComputedInPiecesAndMayWantNoAnswer) {
+  Scheduler scheduler({.max_model_len = 100, .max_scored_tokens = 30}, 40, kPageSize);
+  Request scored = request(100, 0);
+  scored.num_prompt_logprobs = 1;
+  scheduler.submit(1, scored);
+  expect_step(scheduler, {}, {{1, 30}});
+  expect_step(scheduler, {}, {{1, 30}});
+}
+
+// What the next step checks: as many drafts as the answer has room for.
+TEST_F(SchedulerTest, DraftsAreComputedWithTheTokenBeforeThem) {
+  Scheduler scheduler({.max_model_len = 1000}, 40, kPageSize);
+  scheduler.submit(1, request(10, 4));
+  StepPlan plan = scheduler.plan();
+  compute(scheduler, plan);
+  Sequence& sequence = *plan.prefill[0].sequence;
+  sequence.drafts = {7, 7, 7, 7, 7};
+  plan = scheduler.plan();
+  ASSERT_EQ(parts(plan.decode), (Parts{{1, 3}}));
+  EXPECT_EQ(sequence.drafts.size(), 2U) << "of 4 tokens one is there and one is drawn in any case";
+  EXPECT_TRUE(plan.decode[0].draws());
 }
 
 TEST_F(SchedulerTest, RefusesWhatCanNeverRun) {
@@ -182,7 +298,10 @@ class Simulation {
 
   void submit() {
     alive_.insert(next_id_);
-    scheduler_.submit(next_id_++, request(1 + random_.below(100), 1 + random_.below(50)));
+    Request r = request(1 + random_.below(100), 1 + random_.below(50));
+    r.priority = static_cast<int32_t>(random_.below(3));
+    r.cache_salt = random_.below(4) == 0 ? "other" : "";
+    scheduler_.submit(next_id_++, r);
   }
 
   // Waiting, prefilling, decoding, finished or never there.
@@ -194,7 +313,7 @@ class Simulation {
   void step() {
     const StepPlan plan = scheduler_.plan();
     check(plan);
-    compute(plan);
+    compute(scheduler_, plan);
     std::vector<RequestId> done;
     for (const auto* list : {&plan.decode, &plan.prefill}) {
       for (const StepPlan::Part& part : *list) {
@@ -216,7 +335,8 @@ class Simulation {
     std::set<RequestId> seen;
     for (const StepPlan::Part& part : plan.decode) {
       ASSERT_FALSE(part.sequence->is_prefilling());
-      ASSERT_EQ(part.num_tokens, 1);
+      ASSERT_GE(part.num_tokens, 1);
+      ASSERT_LE(part.num_tokens, part.sequence->num_tokens() - part.sequence->num_computed);
     }
     for (const StepPlan::Part& part : plan.prefill) {
       const int64_t left = part.sequence->num_prompt() - part.sequence->num_computed;
@@ -225,14 +345,22 @@ class Simulation {
       left_over += left - part.num_tokens;
     }
     for (const auto* list : {&plan.decode, &plan.prefill}) {
-      ASSERT_TRUE(std::ranges::is_sorted(*list, {}, [](const auto& part) { return part.sequence->id; }));
+      ASSERT_TRUE(std::ranges::is_sorted(*list, {}, [](const auto& part) {
+        return std::pair(part.sequence->request.priority, part.sequence->id);
+      }));
       for (const StepPlan::Part& part : *list) {
         const Sequence& s = *part.sequence;
         ASSERT_TRUE(alive_.contains(s.id) && seen.insert(s.id).second);
         tokens += part.num_tokens;
         ASSERT_LE((s.num_computed + part.num_tokens + kPageSize - 1) / kPageSize, std::ssize(s.pages));
-        for (const int32_t page : s.pages)
-          ASSERT_TRUE(page >= 0 && page < kPages && pages.insert(page).second);
+        const int64_t shared =
+            s.prefix.num_pages;  // pages of a prompt may be others' too, what is written now may not
+        for (int64_t p = 0; p < std::ssize(s.pages); ++p) {
+          const int32_t page = s.pages[static_cast<size_t>(p)];
+          ASSERT_TRUE(page >= 0 && page < kPages);
+          ASSERT_TRUE(pages.insert(page).second || p < shared) << page;
+        }
+        ASSERT_LE(shared * kPageSize, s.num_computed) << "what is shared has been computed";
       }
     }
     ASSERT_LE(tokens, limits_.max_tokens_per_step);
@@ -242,7 +370,9 @@ class Simulation {
   }
 
   void expect_whole_pool() {
-    scheduler_.submit(next_id_, request(100, kPages * kPageSize - 100));
+    EXPECT_EQ(scheduler_.pages().num_free(), kPages);
+    scheduler_.forget_prefixes();
+    scheduler_.submit(next_id_, request(kPages * kPageSize - 1, 1));
     const StepPlan plan = scheduler_.plan();
     ASSERT_EQ(plan.prefill.size(), 1U);
     const auto& pages = plan.prefill[0].sequence->pages;

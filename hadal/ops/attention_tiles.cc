@@ -36,7 +36,7 @@ void pack_lanes(const float* q, int64_t stride, int64_t lanes, int64_t width, st
     args.x = q + lane * stride;
     args.ldx = stride;
     args.m = std::min(kPanelRows, lanes - lane);
-    args.total_m = lanes;
+    args.total_m = args.m;  // each sixteen are a product of their own, as narrow as they are
     args.k = width;
     args.packed = packed + lane * query_product().row_bytes(width);
     query_product().pack(args);
