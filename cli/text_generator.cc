@@ -220,8 +220,10 @@ std::vector<Completion> TextGenerator::run(std::span<const std::vector<int32_t>>
   while (engine.step([&](const Event& event) {
     if (const auto* token = std::get_if<engine::TokenEvent>(&event)) {
       on_token(*token);
-    } else {
-      on_finished(std::get<engine::FinishedEvent>(event));
+    } else if (const auto* finished = std::get_if<engine::FinishedEvent>(&event)) {
+      on_finished(*finished);
+    } else if (const auto* failed = std::get_if<engine::FailedEvent>(&event)) {
+      throw Error(failed->kind, failed->message);
     }
   })) {
     if (!cancel()) continue;
