@@ -31,6 +31,7 @@ std::string StopStrings::push(std::string_view text) {
     first_end = start + stop.size();
   }
   stopped_ = first_end != std::string::npos;
+  if (stopped_) matched_ = held_.substr(first, first_end - first);
   std::string shown = held_.substr(0, stopped_ ? first : safe);
   held_.erase(0, stopped_ ? held_.size() : safe);
   return shown;

@@ -16,12 +16,14 @@ class StopStrings {
   std::string push(std::string_view text);
   /// True once a stop string was seen; later text is dropped.
   bool stopped() const { return stopped_; }
+  /// The one that was seen.
+  const std::string& matched() const { return matched_; }
   /// What was held back and turned out to be no stop string.
   std::string finish();
 
  private:
   std::vector<std::string> stops_;
-  std::string held_;
+  std::string held_, matched_;
   bool stopped_ = false;
 };
 

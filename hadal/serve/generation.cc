@@ -1,0 +1,97 @@
+#include "hadal/serve/generation.h"
+
+#include <mutex>
+#include <utility>
+
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+namespace hadal::serve {
+namespace {
+
+// Events that wait for a client who reads more slowly than the model writes. Then it is cut off.
+constexpr size_t kMaxEvents = 4096;
+
+bool is_last(const engine::Event& event) {
+  return std::holds_alternative<engine::FinishedEvent>(event) ||
+         std::holds_alternative<engine::FailedEvent>(event);
+}
+
+}  // namespace
+
+// Filled by the engine's thread, emptied on the strand; the timer is the strand's.
+struct Generation::Inbox : std::enable_shared_from_this<Inbox> {
+  explicit Inbox(const asio::any_io_executor& executor) : timer(executor) {}
+
+  void put(size_t number, const engine::Event& event) {
+    const std::lock_guard lock(mutex);
+    if (items.size() >= kMaxEvents && !is_last(event)) {
+      overflow = true;
+      return;
+    }
+    items.push_back({number, event});
+    if (std::exchange(woken, true)) return;
+    asio::post(timer.get_executor(), [self = shared_from_this()] { self->timer.cancel(); });
+  }
+
+  std::mutex mutex;
+  std::vector<Item> items;
+  bool woken = false, overflow = false;
+  asio::steady_timer timer;
+  bool interrupted = false;
+};
+
+Generation::Generation(engine::EngineLoop& loop, asio::any_io_executor executor)
+    : loop_(loop), inbox_(std::make_shared<Inbox>(executor)) {}
+
+Generation::~Generation() {
+  for (size_t i = 0; i < tickets_.size(); ++i) cancel(i);
+}
+
+void Generation::submit(size_t number, engine::Request request) {
+  if (tickets_.size() <= number) tickets_.resize(number + 1, 0);
+  tickets_[number] = loop_.submit(std::move(request), [inbox = inbox_, number](const engine::Event& event) {
+    inbox->put(number, event);
+  });
+}
+
+void Generation::cancel(size_t number) {
+  if (number >= tickets_.size() || tickets_[number] == 0) return;
+  loop_.cancel(std::exchange(tickets_[number], 0));
+}
+
+void Generation::interrupt() {
+  inbox_->interrupted = true;
+  inbox_->timer.cancel();
+}
+
+asio::awaitable<std::vector<Generation::Item>> Generation::next(std::chrono::steady_clock::duration timeout) {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  while (true) {
+    std::vector<Item> items;
+    bool overflow = false;
+    {
+      const std::lock_guard lock(inbox_->mutex);
+      items = std::exchange(inbox_->items, {});
+      inbox_->woken = false;
+      overflow = inbox_->overflow;
+    }
+    if (overflow) {
+      items.push_back({0, engine::FailedEvent{0, ErrorKind::kRequest,
+                                              "the client reads more slowly than the model writes"}});
+    }
+    for (const Item& item : items) {
+      if (is_last(item.event)) tickets_[item.number] = 0;
+    }
+    if (!items.empty() || inbox_->interrupted || std::chrono::steady_clock::now() >= deadline)
+      co_return items;
+    inbox_->timer.expires_at(deadline);
+    boost::system::error_code ignored;
+    auto token = asio::redirect_error(asio::use_awaitable, ignored);
+    co_await inbox_->timer.async_wait(token);
+  }
+}
+
+}  // namespace hadal::serve

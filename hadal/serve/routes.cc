@@ -1,0 +1,147 @@
+#include "hadal/serve/routes.h"
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <openssl/crypto.h>
+#include <openssl/sha.h>
+
+namespace hadal::serve {
+namespace {
+
+constexpr auto kGet = "GET", kPost = "POST";
+
+// DeepSeek has its API with and without /v1, and what is new under /beta; clients join paths in all ways.
+constexpr Route kRoutes[] = {
+    {kPost, "/v1/chat/completions", chat_completions},
+    {kPost, "/chat/completions", chat_completions},
+    {kPost, "/beta/chat/completions", chat_completions},
+    {kPost, "/beta/v1/chat/completions", chat_completions},
+    {kPost, "/v1/completions", completions},
+    {kPost, "/completions", completions},
+    {kPost, "/beta/completions", completions},
+    {kPost, "/beta/v1/completions", completions},
+    {kPost, "/generate", sglang_generate},
+    {kGet, "/v1/models", list_models},
+    {kGet, "/models", list_models},
+    {kGet, "/beta/models", list_models},
+    {kGet, "/v1/models/*", get_model},
+    {kGet, "/models/*", get_model},
+    {kPost, "/tokenize", tokenize},
+    {kPost, "/v1/tokenize", tokenize},
+    {kPost, "/detokenize", detokenize},
+    {kPost, "/v1/detokenize", detokenize},
+    {kGet, "/tokenizer_info", tokenizer_info},
+    {kGet, "/model_info", model_info},
+    {kGet, "/get_model_info", model_info},
+    {kGet, "/server_info", server_info},
+    {kGet, "/get_server_info", server_info},
+    {kPost, "/flush_cache", flush_cache, Access::kAdmin},
+    {kGet, "/flush_cache", flush_cache, Access::kAdmin},
+    {kGet, "/health", health, Access::kOpen},
+    {kGet, "/v1/health", health, Access::kOpen},
+    {kGet, "/ready", ready, Access::kOpen},
+    {kGet, "/version", version, Access::kOpen},
+};
+
+bool matches(const Route& route, std::string_view path) {
+  if (!route.path.ends_with("/*")) return route.path == path;
+  const std::string_view before = route.path.substr(0, route.path.size() - 1);
+  return path.starts_with(before) && path.size() > before.size();
+}
+
+using Digest = std::array<unsigned char, SHA256_DIGEST_LENGTH>;
+
+Digest digest(std::string_view text) {
+  Digest out{};
+  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), out.data());
+  return out;
+}
+
+std::string_view given_key(const HttpRequest& request) {
+  const std::string_view bearer = request.field("authorization");
+  if (bearer.size() > 7 && (bearer.starts_with("Bearer ") || bearer.starts_with("bearer ")))
+    return bearer.substr(7);
+  return request.field("x-api-key");  // Anthropic's
+}
+
+// In a time that does not depend on how much of a key is right: digests are compared, and all of them.
+void check_key(const Exchange& http, const Service& service) {
+  if (service.options.api_keys.empty()) return;
+  const Digest given = digest(given_key(http.request()));
+  int found = 0;
+  for (const std::string& key : service.options.api_keys) {
+    const Digest known = digest(key);
+    found |= CRYPTO_memcmp(known.data(), given.data(), known.size()) == 0 ? 1 : 0;
+  }
+  if (found == 0)
+    throw ApiError(401, "Authentication Fails: the API key is absent or not one of this server's.");
+}
+
+std::string_view host_name(std::string_view host) {
+  if (host.starts_with('[')) return host.substr(0, host.find(']') + 1);
+  return host.substr(0, host.find(':'));
+}
+
+// A page of somebody else's, by a name of its own for this machine (DNS rebinding) or by a form: browsers send both fields.
+void check_origin(const Exchange& http, const Service& service) {
+  const std::string_view host = http.request().field("host"), origin = http.request().field("origin");
+  if (!origin.empty() && origin != "null") {
+    const size_t scheme = origin.find("://");
+    if (scheme == std::string_view::npos || origin.substr(scheme + 3) != host)
+      throw ApiError(403, "Pages of other sites may not use this server.");
+  }
+  if (!service.options.api_keys.empty() || !service.options.unix_socket.empty()) return;
+  const std::string_view name = host_name(host);
+  constexpr std::array<std::string_view, 4> kThisMachine{"localhost", "127.0.0.1", "[::1]", ""};
+  if (std::ranges::find(kThisMachine, name) != kThisMachine.end() || name == service.options.host) return;
+  if (std::ranges::find(service.options.allowed_hosts, name) != service.options.allowed_hosts.end()) return;
+  throw ApiError(403, fmt::format("This server is not known as {}.", name));
+}
+
+bool is_anthropic(std::string_view path) {
+  return path.ends_with("/messages") || path.ends_with("/messages/count_tokens");
+}
+
+}  // namespace
+
+std::span<const Route> routes() {
+  return kRoutes;
+}
+
+asio::awaitable<void> handle(Exchange& http, Service& service) {
+  const HttpRequest& request = http.request();
+  check_origin(http, service);
+  const Route* found = nullptr;
+  bool known_path = false;
+  const std::string_view method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
+  for (const Route& route : kRoutes) {
+    if (!matches(route, request.path)) continue;
+    known_path = true;
+    if (route.method == method) found = &route;
+  }
+  if (!found || found->access != Access::kOpen) check_key(http, service);
+  if (!found && known_path)
+    throw ApiError(405, fmt::format("{} is not for {}.", request.path, request.method));
+  if (!found) throw ApiError(404, fmt::format("There is no {} here.", request.path));
+  co_await found->handler(http, service);
+}
+
+asio::awaitable<void> send_error(Exchange& http, const ApiError& error) {
+  const bool anthropic = is_anthropic(http.request().path);
+  const json body = anthropic ? anthropic_error(error) : openai_error(error);
+  if (http.began()) {  // the status is out: an event says it
+    const std::string text = dump(body);
+    const std::string event = anthropic ? sse_event("error", text) : sse_event(text) + sse_event("[DONE]");
+    co_await http.send_events(event);
+    co_await http.end_sse();
+    co_return;
+  }
+  if (error.retry_after) http.add_field("Retry-After", std::to_string(*error.retry_after));
+  if (error.status() == 401) http.add_field("WWW-Authenticate", "Bearer");
+  co_await http.send_json(body, anthropic ? anthropic_status(error.status()) : error.status());
+}
+
+}  // namespace hadal::serve

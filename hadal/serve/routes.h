@@ -1,0 +1,50 @@
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include <boost/asio/awaitable.hpp>
+
+#include "hadal/serve/api_error.h"
+#include "hadal/serve/exchange.h"
+#include "hadal/serve/service.h"
+
+namespace hadal::serve {
+
+/// Who may ask: anybody, whoever has a key, or an administrator. Without keys everybody on this machine is all of them.
+enum class Access : uint8_t { kOpen, kKey, kAdmin };
+
+using Handler = asio::awaitable<void> (*)(Exchange&, Service&);
+
+struct Route {
+  std::string_view method, path;  // the path may end in "/*": anything after that
+  Handler handler;
+  Access access = Access::kKey;
+};
+
+/// All of them. What is not here does not exist; what is here is refused without a key unless it says kOpen.
+std::span<const Route> routes();
+
+/// Finds the route, checks who asks, and answers. Throws ApiError.
+asio::awaitable<void> handle(Exchange& http, Service& service);
+
+/// As the endpoint's clients read errors; at the end of a stream when it has begun.
+asio::awaitable<void> send_error(Exchange& http, const ApiError& error);
+
+// The handlers, by file.
+asio::awaitable<void> chat_completions(Exchange& http, Service& service);
+asio::awaitable<void> completions(Exchange& http, Service& service);
+asio::awaitable<void> sglang_generate(Exchange& http, Service& service);
+asio::awaitable<void> list_models(Exchange& http, Service& service);
+asio::awaitable<void> get_model(Exchange& http, Service& service);
+asio::awaitable<void> tokenize(Exchange& http, Service& service);
+asio::awaitable<void> detokenize(Exchange& http, Service& service);
+asio::awaitable<void> tokenizer_info(Exchange& http, Service& service);
+asio::awaitable<void> health(Exchange& http, Service& service);
+asio::awaitable<void> ready(Exchange& http, Service& service);
+asio::awaitable<void> version(Exchange& http, Service& service);
+asio::awaitable<void> model_info(Exchange& http, Service& service);
+asio::awaitable<void> server_info(Exchange& http, Service& service);
+asio::awaitable<void> flush_cache(Exchange& http, Service& service);
+
+}  // namespace hadal::serve
