@@ -3,7 +3,6 @@
 #include <chrono>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <thread>
 
@@ -15,29 +14,6 @@ namespace hadal::text {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr const char* kSpecialTokens =
-    R"({"bos_token":"<｜begin▁of▁sentence｜>","eos_token":{"content":"<｜end▁of▁sentence｜>"},"pad_token":"<｜end▁of▁sentence｜>","unk_token":null)";
-
-// A folder with a template and a tokenizer_config.json, gone at the end of the test.
-class TemplateFolder {
- public:
-  explicit TemplateFolder(const std::string& source,
-                          const std::string& config = std::string(kSpecialTokens) + "}") {
-    path_ = fs::temp_directory_path() /
-            ("hadal_template_" + std::to_string(std::chrono::steady_clock::now().time_since_epoch().count()));
-    fs::create_directories(path_);
-    if (!source.empty()) std::ofstream(path_ / "chat_template.jinja", std::ios::binary) << source;
-    std::ofstream(path_ / "tokenizer_config.json") << config;
-  }
-  ~TemplateFolder() { fs::remove_all(path_); }
-  TemplateFolder(const TemplateFolder&) = delete;
-  TemplateFolder& operator=(const TemplateFolder&) = delete;
-  std::string path() const { return path_.string(); }
-
- private:
-  fs::path path_;
-};
 
 json user(const std::string& content) {
   return json::array({{{"role", "user"}, {"content", content}}});

@@ -1,7 +1,9 @@
 #include "hadal/text/grammar.h"
 
+#include <cstdlib>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -14,6 +16,35 @@ namespace {
 struct Free {
   void operator()(hadal_grammar* grammar) const { hadal_grammar_free(grammar); }
 };
+
+// llguidance 1.9.1 negates the bounds of an integer, and overflows the stack over those that have no counterpart: a
+// schema with "const": -9223372036854775808 ends the program. Beyond it they count as that number.
+constexpr double kTooSmall = -0x1p63;
+
+[[noreturn]] void refuse_too_small(const std::string& where) {
+  fail(ErrorKind::kRequest, "{}\n  expected  numbers above -2^63\n  found     one that is not", where);
+}
+
+void check_numbers(const json& schema, const std::string& where) {
+  std::vector<const json*> rest = {&schema};
+  while (!rest.empty()) {
+    const json& value = *rest.back();
+    rest.pop_back();
+    if (value.is_number() && value.get<double>() <= kTooSmall) refuse_too_small(where);
+    if (value.is_structured()) {
+      for (const json& member : value) rest.push_back(&member);
+    }
+  }
+}
+
+// The same for the schemas within a Lark grammar, in whose text strings cannot be told from the rest for certain.
+void check_numbers(const std::string& lark, const std::string& where) {
+  if (lark.find("%json") == std::string::npos) return;
+  for (size_t at = lark.find('-'); at != std::string::npos; at = lark.find('-', at + 1)) {
+    const bool is_number = at + 1 < lark.size() && lark[at + 1] >= '0' && lark[at + 1] <= '9';
+    if (is_number && std::strtod(lark.c_str() + at, nullptr) <= kTooSmall) refuse_too_small(where);
+  }
+}
 
 std::string_view name_of(Grammar::Kind kind) {
   switch (kind) {
@@ -37,7 +68,9 @@ struct Grammar::State {
 
 Grammar::Grammar(const Tokenizer& tokenizer, Kind kind, std::string_view source) {
   const std::string where(name_of(kind));
-  if (kind == Kind::kJsonSchema) parse_json(source, where, ErrorKind::kRequest);  // depth, duplicate keys
+  // Depth and duplicate keys are checked by parsing.
+  if (kind == Kind::kJsonSchema) check_numbers(parse_json(source, where, ErrorKind::kRequest), where);
+  if (kind == Kind::kLark) check_numbers(std::string(source), where);
   hadal_grammar* bridge = nullptr;
   bridge_call(ErrorKind::kRequest, where, [&](hadal_buffer* error) {
     return hadal_grammar_new(static_cast<const hadal_tokenizer*>(tokenizer.handle()),

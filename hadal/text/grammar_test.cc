@@ -162,6 +162,55 @@ TEST(Grammar, RefusesBadAndHostileSources) {
   }
 }
 
+// Whatever numbers a schema has, it is compiled or refused.
+TEST(Grammar, SurvivesExtremeNumbers) {
+  const std::vector<std::string> numbers = {"0",
+                                            "-0.0",
+                                            "1",
+                                            "-1",
+                                            "0.1",
+                                            "-1e-300",
+                                            "1e300",
+                                            "-1e300",
+                                            "9007199254740993",
+                                            "9223372036854775807",
+                                            "9223372036854775808",
+                                            "-9223372036854775807",
+                                            "-9223372036854775808",
+                                            "-9223372036854775809",
+                                            "18446744073709551616",
+                                            "-1e19",
+                                            "1e18",
+                                            "-1e18",
+                                            "123456789.123456789"};
+  int compiled = 0, refused = 0;
+  const auto compile = [&](const std::string& schema) {
+    for (const std::string& source : {schema, "start: %json " + schema}) {
+      try {
+        const Grammar grammar(tiny_chat(), source == schema ? Kind::kJsonSchema : Kind::kLark, source);
+        ++compiled;
+      } catch (const Error& e) {
+        EXPECT_EQ(e.kind(), ErrorKind::kRequest) << e.what();
+        ++refused;
+      }
+    }
+  };
+  for (const std::string& a : numbers) {
+    compile(R"({"enum":[)" + a + "]}");
+    for (const std::string type : {"integer", "number"}) {
+      compile(R"({"type":")" + type + R"(","multipleOf":)" + a + "}");
+      for (const std::string& b : numbers) {
+        compile(R"({"type":")" + type + R"(","minimum":)" + a + R"(,"maximum":)" + b + "}");
+        compile(R"({"type":")" + type + R"(","exclusiveMinimum":)" + a + R"(,"exclusiveMaximum":)" + b + "}");
+      }
+    }
+  }
+  EXPECT_GT(compiled, 0);
+  EXPECT_GT(refused, 0);
+  EXPECT_THROW(Grammar(tiny_chat(), Kind::kJsonSchema, R"({"const":-9223372036854775808})"), Error);
+  EXPECT_THROW(Grammar(tiny_chat(), Kind::kLark, R"(start: %json {"const":-9223372036854775808})"), Error);
+}
+
 // These are worked out only as far as an answer gets; whether they are refused is the library's business.
 TEST(Grammar, IsNotHeldUpByHugeRepetitions) {
   const std::vector<std::pair<Kind, std::string>> huge = {
