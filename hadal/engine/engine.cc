@@ -1,6 +1,7 @@
 #include "hadal/engine/engine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "hadal/model/deepseek.h"
@@ -122,8 +123,14 @@ bool Engine::step(const OnEvent& on_event) {
   if (plan.empty()) return !scheduler_.idle();
   report_started(plan, on_event);
   ++counts_.steps;
+  const auto start = std::chrono::steady_clock::now();
+  const EngineStats before = counts_;
   try {
-    compute(plan, on_event);
+    if (compute(plan, on_event)) {
+      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+      judge_drafts(plan, counts_.drafted_tokens - before.drafted_tokens,
+                   counts_.generated_tokens - before.generated_tokens, seconds.count());
+    }
   } catch (const std::exception& e) {  // whoever was in the step; the next one is without them
     const auto* error = dynamic_cast<const Error*>(&e);
     const auto kind = error != nullptr ? error->kind() : ErrorKind::kInternal;
@@ -179,10 +186,17 @@ bool Engine::compute(const StepPlan& plan, const OnEvent& on_event) {
   return true;
 }
 
+// Steps that compute prompts say nothing about what drafts cost.
+void Engine::judge_drafts(const StepPlan& plan, int64_t drafted, int64_t drawn, double seconds) {
+  if (limits_.speculation != Speculation::kOff && plan.prefill.empty())
+    gate_.see(std::ssize(plan.decode), drafted > 0, drawn, seconds);
+}
+
 void Engine::make_drafts(const StepPlan& plan, Mat<const float> x) {
   if (limits_.speculation == Speculation::kOff) return;
+  const bool pays = gate_.wants(std::ssize(plan.decode) + std::ssize(plan.prefill));
   const auto goes_on = [&](const Sequence& s) {
-    return !cancelled_.contains(s.id) &&
+    return pays && !cancelled_.contains(s.id) &&
            std::ranges::none_of(ended_, [&](const auto& ended) { return ended.first == s.id; });
   };
   if (limits_.speculation == Speculation::kMtp) {

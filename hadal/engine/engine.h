@@ -9,6 +9,7 @@
 #include "hadal/core/arena.h"
 #include "hadal/core/memory.h"
 #include "hadal/core/thread_pool.h"
+#include "hadal/engine/draft_gate.h"
 #include "hadal/engine/kv_cache.h"
 #include "hadal/engine/make_batch.h"
 #include "hadal/engine/request.h"
@@ -87,6 +88,7 @@ class Engine {
   void read_part(const StepPlan::Part& part, Mat<float> logits, const OnEvent& on_event);
   void score(Sequence& sequence, Mat<float> logits, int64_t rows, const OnEvent& on_event);
   bool draw(Sequence& sequence, std::span<float> logits, const OnEvent& on_event);
+  void judge_drafts(const StepPlan& plan, int64_t drafted, int64_t drawn, double seconds);
   void make_drafts(const StepPlan& plan, Mat<const float> x);
   void remove_ended(const OnEvent& on_event);
   void drop_cancelled(const OnEvent& on_event);
@@ -100,6 +102,7 @@ class Engine {
   Scheduler scheduler_;
   BatchBuilder batch_;
   MtpDrafter mtp_;
+  DraftGate gate_;
   std::vector<int32_t> step_tokens_;
   std::vector<std::pair<RequestId, Event>> ended_;  // in this step, whose batch still refers to them
   std::set<RequestId> cancelled_;

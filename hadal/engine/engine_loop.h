@@ -21,6 +21,9 @@ class EngineLoop {
 
   /// engine: outlives the loop, and is the loop's alone. max_waiting: requests that wait for a place, at most.
   EngineLoop(Engine& engine, int64_t max_waiting);
+  EngineLoop(const EngineLoop&) = delete;
+  EngineLoop& operator=(const EngineLoop&) = delete;
+  ~EngineLoop() { engine_.on_layers(nullptr); }
 
   /// Any thread. Throws kRequest for values out of range (Engine::check), kCapacity when too many wait already, and when the
   /// loop is to end. What only the scheduler can refuse comes as a FailedEvent.

@@ -23,8 +23,9 @@ std::vector<int32_t> ngram_drafts(std::span<const int32_t> prompt, std::span<con
     if (std::ssize(all) <= n) continue;
     const auto found = std::find_end(all.begin(), all.end() - 1, all.end() - n, all.end());
     if (found == all.end() - 1) continue;
-    const auto begin = found + n;
-    return {begin, begin + std::min<int64_t>(count, all.end() - begin)};
+    const auto begin = static_cast<size_t>(found - all.begin() + n), size = all.size();
+    for (size_t i = begin; i < begin + static_cast<size_t>(count); ++i) all.push_back(all[i]);
+    return {all.begin() + static_cast<std::ptrdiff_t>(size), all.end()};
   }
   return {};
 }

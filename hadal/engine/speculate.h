@@ -24,7 +24,8 @@ enum class Speculation : uint8_t {
 };
 
 /// What followed the latest earlier place with the same end of `max_ngram` tokens, or, if there is none, of fewer, down to
-/// `min_ngram`: at most `count` tokens. Empty if there is no such place.
+/// `min_ngram`: `count` tokens, those that would follow the end themselves among them, so that what repeats goes on repeating.
+/// Empty if there is no such place.
 std::vector<int32_t> ngram_drafts(std::span<const int32_t> prompt, std::span<const int32_t> answer,
                                   int64_t min_ngram, int64_t max_ngram, int64_t count);
 
