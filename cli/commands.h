@@ -16,5 +16,6 @@ void add_bench(CLI::App& app);
 void add_quantize(CLI::App& app);
 void add_doctor(CLI::App& app);
 void add_plan(CLI::App& app);
+void add_keys(CLI::App& app);
 
 }  // namespace hadal::cli
