@@ -31,12 +31,12 @@ struct Month {
 };
 
 Month month_of(std::chrono::system_clock::time_point time) {
-  using namespace std::chrono;
-  const sys_days day = floor<days>(time);
-  const year_month_day date(day);
-  const sys_days first = date.year() / date.month() / 1, next = (date.year() / date.month() + months(1)) / 1;
+  namespace chrono = std::chrono;
+  const chrono::year_month_day date(chrono::floor<chrono::days>(time));
+  const chrono::sys_days first = date.year() / date.month() / 1;
+  const chrono::sys_days next = (date.year() / date.month() + chrono::months(1)) / 1;
   return {first.time_since_epoch().count(), next.time_since_epoch().count() - 1,
-          duration_cast<seconds>(next - time).count() + 1};
+          chrono::duration_cast<chrono::seconds>(next - time).count() + 1};
 }
 
 void check_key_holds(const Account& account, int64_t now) {

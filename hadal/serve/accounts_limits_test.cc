@@ -119,6 +119,7 @@ TEST(Limiter, SixtyFourThreadsRaceForAHundred) {
   Limiter limiter;
   std::atomic<int> admitted{0};
   std::vector<std::thread> threads;
+  threads.reserve(64);
   for (int i = 0; i < 64; ++i) {
     threads.emplace_back([&] {
       for (int j = 0; j < 10; ++j) admitted += take(limiter, {.requests_per_minute = 100}, 1, kStart) == 0;

@@ -136,7 +136,8 @@ void Accounts::revoke(const std::string& id, Time now) {
 }
 
 std::string Accounts::rotate(const std::string& id) {
-  const std::string key = make_key(id), digest = key_digest(key);
+  std::string key = make_key(id);
+  const std::string digest = key_digest(key);
   write([&](Connection& db) {
     if (existing(db, id).revoked) throw ApiError(409, fmt::format("The key {} is revoked.", id));
     db.run("UPDATE keys SET digest = ? WHERE id = ?", digest, id);

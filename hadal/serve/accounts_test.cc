@@ -247,6 +247,7 @@ TEST_F(AccountsTest, SixtyFourThreadsRaceForAHundred) {
     const Account account = create(specs[which]).first;
     std::atomic<int> admitted{0}, refused{0};
     std::vector<std::thread> threads;
+    threads.reserve(64);
     for (int i = 0; i < 64; ++i) {
       threads.emplace_back([&, i] {
         for (int j = 0; j < 5; ++j) {
