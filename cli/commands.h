@@ -17,5 +17,6 @@ void add_quantize(CLI::App& app);
 void add_doctor(CLI::App& app);
 void add_plan(CLI::App& app);
 void add_serve(CLI::App& app);
+void add_keys(CLI::App& app);
 
 }  // namespace hadal::cli

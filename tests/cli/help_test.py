@@ -5,7 +5,7 @@ from support import ROOT, TINY_CHAT, CliTest
 
 COMMANDS = (
     *("generate", "chat", "tokenize", "render", "logits", "inspect", "verify", "bench", "quantize", "doctor"),
-    "plan",
+    *("plan", "keys"),
 )
 THREADS = {"--threads", "--cpu-list", "--numa"}
 RUN = THREADS | {"--model", "--mlock", "--no-mmap", "--dtype", "--kv-cache-dtype", "--activation-format"}
@@ -35,6 +35,7 @@ OPTIONS = {
         *("--threads", "--json", "--kv-cache-dtype"),
     },
     "quantize": {"--format", "--group", "--calibrate", "--keep", "--shard-size", "--report", "--threads"},
+    "keys": set(),  # its commands have them: keys_test
 }
 
 
