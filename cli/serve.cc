@@ -116,6 +116,8 @@ void add_serve(CLI::App& app) {
                              "Names of the model; the first is its id (default: the folder's)"));
   cmd->add_flag("--strict-model-name", s.strict_model_name, "404 for requests that name another model");
   repeatable(cmd->add_option("--api-key", s.api_keys, "A key that requests must have; repeatable"));
+  cmd->add_option("--accounts", s.accounts_db,
+                  "Database of `hadal keys`: everybody needs a key, with its limits and balance");
   repeatable(cmd->add_option("--allowed-host", s.allowed_hosts,
                              "A name of this machine's that requests without keys may use"));
   cmd->add_option("--ssl-certfile", s.ssl_certfile, "TLS: certificate chain, PEM; read again at SIGHUP");

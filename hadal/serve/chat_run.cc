@@ -107,6 +107,8 @@ ChatRun::ChatRun(Exchange& http, Service& service, ChatRequest request)
     : http_(http),
       service_(service),
       request_(std::move(request)),
+      bill_(http, service, request_.options.model, std::ssize(request_.prompt),
+            request_.max_tokens * request_.options.n),
       generation_(service.engine(), http.executor()) {}
 
 void ChatRun::submit() {
@@ -140,9 +142,11 @@ asio::awaitable<bool> ChatRun::run(std::function<asio::awaitable<void>(bool news
       if (answer.choice().is_stopped()) generation_.cancel(item.number);
       if (answer.is_finished()) --open_;
     }
+    if (request_.options.stream) bill_.progress(num_cached_tokens(), num_completion_tokens());
     if (!http_.client_gone()) co_await on_news(!items.empty());
   }
   http_.on_gone(nullptr);
+  if (!http_.client_gone()) bill_.settle(num_cached_tokens(), num_completion_tokens());
   co_return !http_.client_gone();
 }
 

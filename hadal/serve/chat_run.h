@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "hadal/serve/bill.h"
 #include "hadal/serve/chat_request.h"
 #include "hadal/serve/choice.h"
 #include "hadal/serve/generation.h"
@@ -88,6 +89,7 @@ class ChatRun {
   Service& service_;
   ChatRequest request_;
   std::vector<ChatAnswer> answers_;
+  Bill bill_;
   Generation generation_;
   size_t open_ = 0;
 };

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "hadal/serve/api_error.h"
+#include "hadal/serve/bill.h"
 #include "hadal/serve/choice.h"
 #include "hadal/serve/endpoint_rules.h"
 #include "hadal/serve/generation.h"
@@ -158,6 +159,12 @@ json piece_json(Answer& answer, size_t index, const CompletionRequest& request) 
   return piece;
 }
 
+int64_t prompt_tokens(const CompletionRequest& request) {
+  int64_t tokens = 0;
+  for (const Prompt& prompt : request.prompts) tokens += std::ssize(prompt.ids);
+  return tokens;
+}
+
 json usage_of(const std::vector<Answer>& answers, int64_t n) {
   int64_t prompt = 0, completion = 0, cached = 0;
   for (size_t i = 0; i < answers.size(); ++i) {
@@ -190,6 +197,8 @@ class Completion {
       : http_(http),
         service_(service),
         request_(std::move(request)),
+        bill_(http, service, request_.options.model, prompt_tokens(request_),
+              request_.max_tokens * request_.options.n * std::ssize(request_.prompts)),
         generation_(service.engine(), http.executor()),
         id_(random_id("cmpl-")),
         created_(unix_time()) {}
@@ -204,10 +213,12 @@ class Completion {
       std::string events = items.empty() && stream ? ": keep-alive\n\n" : "";
       for (const Generation::Item& item : items) take(item);
       if (stream) events += new_pieces();
+      if (stream) bill_.progress(num_cached(), num_completed());
       co_await http_.send_events(events);
     }
     http_.on_gone(nullptr);
     if (http_.client_gone()) co_return;
+    bill_.settle(num_cached(), num_completed());
     if (stream) {
       co_await finish_stream();
     } else {
@@ -250,6 +261,18 @@ class Completion {
     touched_[item.number] = true;
     if (choice.is_stopped()) generation_.cancel(item.number);
     if (choice.is_finished()) --open_;
+  }
+
+  int64_t num_completed() const {
+    int64_t tokens = 0;
+    for (const Answer& answer : answers_) tokens += answer.choice.num_tokens();
+    return tokens;
+  }
+  int64_t num_cached() const {
+    int64_t tokens = 0;
+    for (size_t i = 0; i < answers_.size(); i += static_cast<size_t>(request_.options.n))
+      tokens += answers_[i].choice.num_cached_tokens();
+    return tokens;
   }
 
   std::chrono::steady_clock::duration keepalive() const {
@@ -313,6 +336,7 @@ class Completion {
   std::vector<Answer> answers_;
   std::vector<char> touched_;  // something new since it was last written
   size_t open_ = 0;
+  Bill bill_;
   Generation generation_;
   std::string id_;
   int64_t created_;

@@ -86,4 +86,20 @@ std::span<const FieldRule> sglang_rules() {
   return rules;
 }
 
+std::span<const FieldRule> key_rules() {
+  constexpr double kMost = 1e15;
+  static const std::vector<FieldRule> rules{
+      {"name", kString, 0, 256, "Whose key it is"},
+      {"role", kString, 0, 16, "user or admin"},
+      {"models", kArray, 0, 256, "Models that it may use; none: all"},
+      {"requests_per_minute", kInteger, 1, kMost},
+      {"tokens_per_minute", kInteger, 1, kMost},
+      {"concurrent_requests", kInteger, 1, kMost},
+      {"monthly_tokens", kInteger, 1, kMost},
+      {"balance", kString, 1, 32, "An amount such as 12.50; none: no limit"},
+      {"expires", kInteger, 0, 1e11, "Seconds since 1970"},
+  };
+  return rules;
+}
+
 }  // namespace hadal::serve

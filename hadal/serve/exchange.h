@@ -3,6 +3,7 @@
 #include <chrono>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +16,8 @@
 #include "hadal/serve/transport.h"
 
 namespace hadal::serve {
+
+struct Account;
 
 struct HttpRequest {
   std::string method, path, query;            // path: percent-encoding undone, without the query
@@ -39,8 +42,9 @@ class Exchange {
   asio::any_io_executor executor() { return transport_.socket().get_executor(); }
   /// X-Request-Id: the client's, or ours.
   const std::string& id() const { return id_; }
-  /// Who asks, once it is known; goes to the log.
-  std::string account;
+  /// Who asks; null where there are no accounts, and for the server's own keys.
+  const Account* account() const { return account_.get(); }
+  void set_account(std::shared_ptr<const Account> account) { account_ = std::move(account); }
 
   /// Fields that the answer gets besides its own.
   void add_field(std::string name, std::string value) {
@@ -75,6 +79,7 @@ class Exchange {
   std::string id_;
   std::function<void(std::chrono::seconds)> expect_progress_;
   std::function<void()> on_gone_;
+  std::shared_ptr<const Account> account_;
   std::vector<std::pair<std::string, std::string>> extra_;
   int status_ = 0;
   bool gone_ = false, complete_ = false;

@@ -189,6 +189,7 @@ std::vector<FieldRule> generation_rules() {
 
 GenerationOptions read_generation(const FieldReader& fields, const Service& service) {
   GenerationOptions options;
+  options.model = fields.string("model").value_or("");
   read_sampling(fields, service, options.request.sampling);
   options.seeded = fields.has("seed");
   options.max_tokens = fields.has("max_completion_tokens") ? fields.integer("max_completion_tokens")

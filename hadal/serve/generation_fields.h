@@ -20,6 +20,7 @@ struct Constraint {
 
 /// What the endpoints that generate have in common.
 struct GenerationOptions {
+  std::string model;                  // as the request names it
   engine::Request request;            // without its prompt
   std::optional<int64_t> max_tokens;  // empty: as the endpoint says
   std::vector<std::string> stop;

@@ -8,6 +8,8 @@
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 
+#include "hadal/serve/accounts.h"
+
 namespace hadal::serve {
 namespace {
 
@@ -40,6 +42,14 @@ constexpr Route kRoutes[] = {
     {kGet, "/get_server_info", server_info},
     {kPost, "/flush_cache", flush_cache, Access::kAdmin},
     {kGet, "/flush_cache", flush_cache, Access::kAdmin},
+    {kGet, "/user/balance", user_balance},
+    {kGet, "/v1/user/balance", user_balance},
+    {kGet, "/api/platform/me", platform_me},
+    {kGet, "/api/platform/usage", platform_usage},
+    {kGet, "/api/platform/prices", platform_prices},
+    {kGet, "/api/platform/keys", platform_keys, Access::kAdmin},
+    {kPost, "/api/platform/keys", platform_create_key, Access::kAdmin},
+    {kPost, "/api/platform/keys/*", platform_change_key, Access::kAdmin},
     {kGet, "/health", health, Access::kOpen},
     {kGet, "/v1/health", health, Access::kOpen},
     {kGet, "/ready", ready, Access::kOpen},
@@ -68,16 +78,22 @@ std::string_view given_key(const HttpRequest& request) {
 }
 
 // In a time that does not depend on how much of a key is right: digests are compared, and all of them.
-void check_key(const Exchange& http, const Service& service) {
-  if (service.options.api_keys.empty()) return;
-  const Digest given = digest(given_key(http.request()));
+bool is_own_key(std::string_view key, const Service& service) {
+  const Digest given = digest(key);
   int found = 0;
-  for (const std::string& key : service.options.api_keys) {
-    const Digest known = digest(key);
+  for (const std::string& own : service.options.api_keys) {
+    const Digest known = digest(own);
     found |= CRYPTO_memcmp(known.data(), given.data(), known.size()) == 0 ? 1 : 0;
   }
-  if (found == 0)
+  return found != 0;
+}
+
+void check_key(Exchange& http, const Service& service) {
+  const std::string_view key = given_key(http.request());
+  if (!service.options.has_keys() || is_own_key(key, service)) return;
+  if (!service.accounts)
     throw ApiError(401, "Authentication Fails: the API key is absent or not one of this server's.");
+  http.set_account(std::make_shared<const Account>(service.accounts->authenticate(key, Time::now())));
 }
 
 std::string_view host_name(std::string_view host) {
@@ -93,7 +109,7 @@ void check_origin(const Exchange& http, const Service& service) {
     if (scheme == std::string_view::npos || origin.substr(scheme + 3) != host)
       throw ApiError(403, "Pages of other sites may not use this server.");
   }
-  if (!service.options.api_keys.empty() || !service.options.unix_socket.empty()) return;
+  if (service.options.has_keys() || !service.options.unix_socket.empty()) return;
   const std::string_view name = host_name(host);
   constexpr std::array<std::string_view, 4> kThisMachine{"localhost", "127.0.0.1", "[::1]", ""};
   if (std::ranges::find(kThisMachine, name) != kThisMachine.end() || name == service.options.host) return;
@@ -106,6 +122,10 @@ bool is_anthropic(std::string_view path) {
 }
 
 }  // namespace
+
+bool is_admin(const Exchange& http) {
+  return http.account() == nullptr || http.account()->spec.role == Role::kAdmin;
+}
 
 std::span<const Route> routes() {
   return kRoutes;
@@ -126,6 +146,8 @@ asio::awaitable<void> handle(Exchange& http, Service& service) {
   if (!found && known_path)
     throw ApiError(405, fmt::format("{} is not for {}.", request.path, request.method));
   if (!found) throw ApiError(404, fmt::format("There is no {} here.", request.path));
+  if (found->access == Access::kAdmin && !is_admin(http))
+    throw ApiError(403, "This is for administrators' keys.");
   co_await found->handler(http, service);
 }
 

@@ -28,6 +28,9 @@ std::span<const Route> routes();
 /// Finds the route, checks who asks, and answers. Throws ApiError.
 asio::awaitable<void> handle(Exchange& http, Service& service);
 
+/// Whether the one who asks may administer: an administrator's key, or one of the server's own; without keys everybody.
+bool is_admin(const Exchange& http);
+
 /// As the endpoint's clients read errors; at the end of a stream when it has begun.
 asio::awaitable<void> send_error(Exchange& http, const ApiError& error);
 
@@ -46,5 +49,12 @@ asio::awaitable<void> version(Exchange& http, Service& service);
 asio::awaitable<void> model_info(Exchange& http, Service& service);
 asio::awaitable<void> server_info(Exchange& http, Service& service);
 asio::awaitable<void> flush_cache(Exchange& http, Service& service);
+asio::awaitable<void> user_balance(Exchange& http, Service& service);
+asio::awaitable<void> platform_me(Exchange& http, Service& service);
+asio::awaitable<void> platform_usage(Exchange& http, Service& service);
+asio::awaitable<void> platform_prices(Exchange& http, Service& service);
+asio::awaitable<void> platform_keys(Exchange& http, Service& service);
+asio::awaitable<void> platform_create_key(Exchange& http, Service& service);
+asio::awaitable<void> platform_change_key(Exchange& http, Service& service);
 
 }  // namespace hadal::serve

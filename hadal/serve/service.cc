@@ -9,6 +9,7 @@
 
 #include "hadal/core/log.h"
 #include "hadal/model/model_size.h"
+#include "hadal/serve/accounts.h"
 #include "hadal/serve/api_error.h"
 
 namespace hadal::serve {
@@ -51,9 +52,12 @@ Service::Service(ServeOptions serve_options, const std::string& checkpoint, std:
     log_warning("/v1/chat/completions will refuse: {}", e.what());
   }
   for (const int64_t id : defaults.eos_token_ids) stop_token_ids.push_back(static_cast<int32_t>(id));
+  if (!options.accounts_db.empty()) accounts = Accounts::open(options.accounts_db, {.serves = true});
   const auto eos = tokenizer.eos_token_id();
   if (eos && std::ranges::find(stop_token_ids, *eos) == stop_token_ids.end()) stop_token_ids.push_back(*eos);
 }
+
+Service::~Service() = default;
 
 engine::EngineLoop& Service::engine() const {
   if (stage == Stage::kReady) return *loop;

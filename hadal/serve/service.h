@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,6 +18,8 @@
 #include "hadal/text/tokenizer.h"
 
 namespace hadal::serve {
+
+class Accounts;
 
 /// What the command line, the configuration file and the environment say about the server (docs/server.md).
 struct ServeOptions {
@@ -34,9 +37,10 @@ struct ServeOptions {
   int64_t max_queued = 1024;
   std::chrono::seconds sse_keepalive{30};  // of silence, before a comment line; 0: never
   std::chrono::seconds drain_timeout{30};  // for running answers after SIGTERM
+  std::string accounts_db;                 // keys, limits and balances; "": none
   std::string request_log;                 // JSON lines, appended; "": none
 
-  bool has_keys() const { return !api_keys.empty(); }
+  bool has_keys() const { return !api_keys.empty() || !accounts_db.empty(); }
 };
 
 enum class Stage : uint8_t { kLoading, kReady, kDraining };
@@ -59,6 +63,7 @@ class SpeedMeter {
 struct Service {
   /// Reads all of the checkpoint but its weights. Throws what that throws; a checkpoint without a chat template is a warning.
   Service(ServeOptions options, const std::string& folder, std::string version);
+  ~Service();
 
   ServeOptions options;
   std::string folder;  // the checkpoint's
@@ -74,6 +79,7 @@ struct Service {
   std::string fingerprint;  // of checkpoint and program: same fingerprint, same seed, same answer
 
   SpeedMeter speed;
+  std::unique_ptr<Accounts> accounts;  // null: none
   std::atomic<engine::EngineLoop*> loop{nullptr};
   std::atomic<Stage> stage{Stage::kLoading};
   std::atomic<double> load_progress{0.0};

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "hadal/serve/bill.h"
 #include "hadal/serve/choice.h"
 #include "hadal/serve/endpoint_rules.h"
 #include "hadal/serve/generation.h"
@@ -80,12 +81,20 @@ struct Answer {
   }
 };
 
+int64_t prompt_tokens(const GenerateRequest& request) {
+  int64_t tokens = 0;
+  for (const Prompt& prompt : request.prompts) tokens += std::ssize(prompt.ids);
+  return tokens;
+}
+
 class Generate {
  public:
   Generate(Exchange& http, Service& service, GenerateRequest request)
       : http_(http),
         service_(service),
         request_(std::move(request)),
+        bill_(http, service, request_.options.model, prompt_tokens(request_),
+              request_.max_tokens * request_.options.n * std::ssize(request_.prompts)),
         generation_(service.engine(), http.executor()),
         id_(random_id("")),
         start_(std::chrono::steady_clock::now()) {}
@@ -99,11 +108,13 @@ class Generate {
       const auto items = co_await generation_.next(std::chrono::hours(1));
       for (const Generation::Item& item : items) take(item);
       if (!stream || items.empty()) continue;
+      bill_.progress(num_cached(), num_completed());
       const std::string event = sse_event(dump(answer_json(answers_[0])));
       co_await http_.send_events(event);
     }
     http_.on_gone(nullptr);
     if (http_.client_gone()) co_return;
+    bill_.settle(num_cached(), num_completed());
     if (stream) {
       const std::string done = sse_event("[DONE]");
       co_await http_.send_events(done);
@@ -143,6 +154,18 @@ class Generate {
     answer.collect();
     if (answer.choice.is_stopped()) generation_.cancel(item.number);
     if (answer.choice.is_finished()) --open_;
+  }
+
+  int64_t num_completed() const {
+    int64_t tokens = 0;
+    for (const Answer& answer : answers_) tokens += answer.choice.num_tokens();
+    return tokens;
+  }
+  int64_t num_cached() const {
+    int64_t tokens = 0;
+    for (size_t i = 0; i < answers_.size(); i += static_cast<size_t>(request_.options.n))
+      tokens += answers_[i].choice.num_cached_tokens();
+    return tokens;
   }
 
   // [logprob, id, text], the first token of a prompt without a logprob.
@@ -211,6 +234,7 @@ class Generate {
   GenerateRequest request_;
   std::vector<Answer> answers_;
   size_t open_ = 0;
+  Bill bill_;
   Generation generation_;
   std::string id_;
   std::chrono::steady_clock::time_point start_;

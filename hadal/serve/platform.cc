@@ -1,0 +1,126 @@
+// The platform: what an account is told about itself, and what an administrator does with keys.
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "hadal/serve/accounts.h"
+#include "hadal/serve/endpoint_rules.h"
+#include "hadal/serve/routes.h"
+
+namespace hadal::serve {
+namespace {
+
+Accounts& accounts_of(const Service& service) {
+  if (service.accounts) return *service.accounts;
+  throw ApiError(404, "This server has no accounts: it was started without --accounts.");
+}
+
+std::optional<int64_t> day_in(const Exchange& http, std::string_view name) {
+  const auto text = http.request().parameter(name);
+  if (!text) return std::nullopt;
+  const auto day = parse_day(*text);
+  if (!day)
+    throw ApiError(422, fmt::format("{}: expected a day such as 2025-12-31", name), std::string(name));
+  return day;
+}
+
+// "/api/platform/keys/ID/revoke": the ID.
+std::string id_in(const Exchange& http) {
+  std::string_view path = http.request().path;
+  path.remove_prefix(std::string_view("/api/platform/keys/").size());
+  return std::string(path.substr(0, path.find('/')));
+}
+
+KeySpec read_spec(const json& body) {
+  const FieldReader fields(body, key_rules());
+  KeySpec spec;
+  spec.name = fields.string("name").value_or("");
+  const std::string role = fields.string("role").value_or("user");
+  if (role != "user" && role != "admin") fields.refuse(422, "role", "expected user or admin");
+  spec.role = role == "admin" ? Role::kAdmin : Role::kUser;
+  spec.models = fields.strings("models");
+  spec.limits = {.requests_per_minute = fields.integer("requests_per_minute"),
+                 .tokens_per_minute = fields.integer("tokens_per_minute"),
+                 .concurrent_requests = fields.integer("concurrent_requests"),
+                 .monthly_tokens = fields.integer("monthly_tokens")};
+  if (const auto amount = fields.string("balance")) {
+    spec.balance = parse_amount(*amount, kMaxAmount);
+    if (!spec.balance) fields.refuse(422, "balance", "expected an amount such as \"12.50\"");
+  }
+  spec.expires = fields.integer("expires");
+  return spec;
+}
+
+}  // namespace
+
+// DeepSeek's. Without accounts nobody runs out of anything.
+asio::awaitable<void> user_balance(Exchange& http, Service& service) {
+  const json unlimited{{"is_available", true}, {"balance_infos", json::array()}};
+  const json body = http.account() ? accounts_of(service).balance(http.account()->id) : unlimited;
+  co_await http.send_json(body);
+}
+
+asio::awaitable<void> platform_me(Exchange& http, Service& service) {
+  static_cast<void>(accounts_of(service));
+  if (!http.account()) throw ApiError(404, "This key is the server's own and has no account.");
+  const json body = to_json(*http.account());
+  co_await http.send_json(body);
+}
+
+asio::awaitable<void> platform_usage(Exchange& http, Service& service) {
+  UsageFilter filter{.from_day = day_in(http, "from"), .to_day = day_in(http, "to")};
+  if (!is_admin(http) || http.request().parameter("all") != "1") {
+    if (!http.account()) throw ApiError(404, "This key is the server's own and has no account.");
+    filter.key = http.account()->id;
+  }
+  Accounts& accounts = accounts_of(service);
+  const auto rows = accounts.usage(filter);
+  if (http.request().parameter("format") == "csv") {
+    const std::string csv = usage_csv(rows, accounts.currency());
+    co_await http.send(200, "text/csv; charset=utf-8", csv);
+    co_return;
+  }
+  json body{{"days", json::array()}, {"currency", accounts.currency()}};
+  for (const UsageRow& row : rows) body["days"].push_back(to_json(row));
+  co_await http.send_json(body);
+}
+
+asio::awaitable<void> platform_prices(Exchange& http, Service& service) {
+  Accounts& accounts = accounts_of(service);
+  json body{{"currency", accounts.currency()}, {"models", json::array()}};
+  for (const auto& [model, price] : accounts.prices()) {
+    body["models"].push_back({{"model", model},
+                              {"cache_hit", format_amount(price.cache_hit)},
+                              {"cache_miss", format_amount(price.cache_miss)},
+                              {"output", format_amount(price.output)}});
+  }
+  co_await http.send_json(body);
+}
+
+asio::awaitable<void> platform_keys(Exchange& http, Service& service) {
+  json body{{"keys", json::array()}};
+  for (const Account& account : accounts_of(service).list()) body["keys"].push_back(to_json(account));
+  co_await http.send_json(body);
+}
+
+asio::awaitable<void> platform_create_key(Exchange& http, Service& service) {
+  const json wanted = parse_body(http.request().body);
+  const auto [account, secret] = accounts_of(service).create(read_spec(wanted), Time::now());
+  const json body{{"id", account.id}, {"secret", secret}};
+  co_await http.send_json(body);
+}
+
+asio::awaitable<void> platform_change_key(Exchange& http, Service& service) {
+  Accounts& accounts = accounts_of(service);
+  const std::string id = id_in(http), path = http.request().path;
+  json body{{"id", id}};
+  if (path.ends_with("/revoke")) {
+    accounts.revoke(id, Time::now());
+  } else if (path.ends_with("/rotate")) {
+    body["secret"] = accounts.rotate(id);
+  } else {
+    throw ApiError(404, fmt::format("There is no {} here.", path));
+  }
+  co_await http.send_json(body);
+}
+
+}  // namespace hadal::serve
