@@ -7,6 +7,7 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/serve_options.h"
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
@@ -18,24 +19,13 @@
 namespace hadal::cli {
 namespace {
 
-struct Options {
-  RunOptions run;
-  serve::ServeOptions serve;
-  int64_t max_num_seqs = 64, max_model_len = 0, max_tokens_per_step = 2048, kv_cache_tokens = 0;
-  int64_t num_speculative_tokens = 4;
-  std::string speculation = "off";
-  bool prefix_caching = true;
-  double memory_fraction = 0.8;
-  int64_t keepalive = 30, drain_timeout = 30;
-};
-
 std::string base_name(std::string path) {
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
   return path.substr(path.rfind('/') + 1);
 }
 
 // The options as the server takes them, with what they leave open.
-serve::ServeOptions complete(const Options& options, const std::string& folder) {
+serve::ServeOptions complete(const ServeFlags& options, const std::string& folder) {
   serve::ServeOptions s = options.serve;
   if (s.served_names.empty())
     s.served_names = {base_name(options.run.model.empty() ? folder : options.run.model)};
@@ -46,7 +36,7 @@ serve::ServeOptions complete(const Options& options, const std::string& folder) 
 
 // As long a context as the model has, and as large a cache as a share of the free memory holds, but no larger than all
 // sequences can fill.
-engine::EngineLimits limits_for(const Options& options, const model::ModelConfig& config,
+engine::EngineLimits limits_for(const ServeFlags& options, const model::ModelConfig& config,
                                 const ops::Precision& precision) {
   engine::EngineLimits limits{.max_num_seqs = options.max_num_seqs,
                               .max_tokens_per_step = options.max_tokens_per_step,
@@ -68,7 +58,7 @@ engine::EngineLimits limits_for(const Options& options, const model::ModelConfig
   return limits;
 }
 
-void serve(const Options& options) {
+void serve(const ServeFlags& options) {
   const std::string folder = model_folder(options.run.model);
   const auto service = std::make_unique<serve::Service>(complete(options, folder), folder, HADAL_VERSION);
   serve::Server server(*service);
@@ -104,68 +94,14 @@ void serve(const Options& options) {
 }  // namespace
 
 void add_serve(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ServeFlags>();
   CLI::App* cmd = app.add_subcommand("serve", "Serve the model over HTTP: OpenAI's and DeepSeek's API");
-  add_run_options(*cmd, options->run);
-  serve::ServeOptions& s = options->serve;
-  cmd->add_option("--host", s.host, "Address to listen on; one that others can reach needs keys")
-      ->capture_default_str();
-  cmd->add_option("--port", s.port, "0: any free one")->capture_default_str()->check(number_from(0, 65535));
-  cmd->add_option("--uds", s.unix_socket, "Listen on this Unix socket instead");
-  repeatable(cmd->add_option("--served-model-name", s.served_names,
-                             "Names of the model; the first is its id (default: the folder's)"));
-  cmd->add_flag("--strict-model-name", s.strict_model_name, "404 for requests that name another model");
-  repeatable(cmd->add_option("--api-key", s.api_keys, "A key that requests must have; repeatable"));
-  cmd->add_option("--accounts", s.accounts_db,
-                  "Database of `hadal keys`: everybody needs a key, with its limits and balance");
-  repeatable(cmd->add_option("--allowed-host", s.allowed_hosts,
-                             "A name of this machine's that requests without keys may use"));
-  cmd->add_option("--ssl-certfile", s.ssl_certfile, "TLS: certificate chain, PEM; read again at SIGHUP");
-  cmd->add_option("--ssl-keyfile", s.ssl_keyfile, "TLS: private key, PEM");
-  cmd->add_option("--threads-http", s.http_threads, "Threads for connections")
-      ->capture_default_str()
-      ->check(number_from(1, 256));
-  cmd->add_option("--max-num-seqs,--max-running-requests,--parallel", options->max_num_seqs,
-                  "Requests that run together at most")
-      ->capture_default_str()
-      ->check(number_from(1, 4096));
-  cmd->add_option("-c,--max-model-len,--context-length,--ctx-size", options->max_model_len,
-                  "Tokens of prompt and answer together at most (default: the model's)")
-      ->check(number_from(2, kMostTokens));
-  cmd->add_option("--max-num-batched-tokens,--chunked-prefill-size", options->max_tokens_per_step,
-                  "Tokens computed in one step at most")
-      ->capture_default_str()
-      ->check(number_from(1, 1 << 20));
-  cmd->add_option("--kv-cache-tokens,--max-total-tokens", options->kv_cache_tokens,
-                  "Size of the cache (default: by the free memory)")
-      ->check(number_from(1, kMostTokens));
-  cmd->add_option("--mem-fraction-static", options->memory_fraction,
-                  "Share of the free memory for cache and scratch")
-      ->capture_default_str()
-      ->check(number_above(0, 1));
-  cmd->add_option("--max-queued-requests", s.max_queued, "Requests that wait at most; one more gets 429")
-      ->capture_default_str()
-      ->check(number_from(0, 1 << 20));
-  cmd->add_flag("--enable-prefix-caching,!--disable-radix-cache,!--no-enable-prefix-caching",
-                options->prefix_caching, "Share the computed beginnings of prompts (default)");
-  cmd->add_option("--speculative-algorithm", options->speculation,
-                  "Drafts: mtp, ngram or off; answers stay the same, bit by bit")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"off", "ngram", "mtp"}, CLI::ignore_case));
-  cmd->add_option("--speculative-num-draft-tokens", options->num_speculative_tokens,
-                  "Drafts at a time, by n-gram")
-      ->capture_default_str()
-      ->check(number_from(1, 16));
-  cmd->add_option("--sse-keepalive", options->keepalive, "Seconds of silence before a comment line; 0: none")
-      ->capture_default_str()
-      ->check(number_from(0, 86400));
-  cmd->add_option("--drain-timeout", options->drain_timeout, "Seconds that answers may take after SIGTERM")
-      ->capture_default_str()
-      ->check(number_from(0, 86400));
-  cmd->add_option("--max-body-bytes", s.max_body_bytes, "Size of a request at most")
-      ->capture_default_str()
-      ->check(number_from(1024, 1 << 30));
-  cmd->callback([options] { serve(*options); });
+  add_serve_flags(*cmd, *options);
+  cmd->callback([options, cmd] {
+    if (!options->config.empty()) read_config(*cmd, options->config);
+    for (const std::string& flag : options->ignored) log_warning("{} means nothing here", flag);
+    serve(*options);
+  });
 }
 
 }  // namespace hadal::cli
