@@ -1,0 +1,70 @@
+/** The platform page: as the server has it, and with an account that the test plays. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { playPlatform, signIn } from "./account.mjs";
+import { equal, until } from "./steps.mjs";
+
+export async function platform_code_works_as_shown({ open, base }) {
+  const page = await open("/platform#code");
+  for (const name of ["curl", "Python", "LangChain", "JavaScript"]) {
+    await page.getByRole("button", { name, exact: true }).click();
+    assert.ok((await page.locator(".snippet code").innerText()).includes(`${base}/v1`), name);
+  }
+}
+
+export async function platform_signs_in_with_a_key({ open, base, key }) {
+  const info = await (await fetch(`${base}/api/info`, { headers: key ? { Authorization: `Bearer ${key}` } : {} })).json();
+  if (!info.accounts || !key) return; // nothing to sign in to
+  const page = await open("/platform", { signedOut: true });
+  await page.getByLabel("API key").fill("sk-wrong");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByText("The server refused this key.").waitFor();
+  await page.getByLabel("API key").fill(key);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("heading", { name: "Balance" }).waitFor();
+  await page.getByRole("link", { name: "Prices" }).click();
+  await page.locator(".panel").first().waitFor();
+  await page.reload();
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("button", { name: "Sign in" }).waitFor();
+}
+
+export async function platform_usage_by_day_and_model({ open, shot }) {
+  const page = await open("/platform", { signedOut: true, prepare: playPlatform });
+  await page.getByLabel("API key").fill("sk-nobody");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByText("The server refused this key.").waitFor();
+  await signIn(page);
+  await page.getByText("41.50").waitFor();
+  await page.getByRole("img", { name: "Tokens per day" }).waitFor();
+  equal(await page.locator("tbody th").allInnerTexts(), ["deepseek-v3", "tiny-chat"]);
+  await shot(page, "platform_usage");
+  await page.getByLabel("All keys").check();
+  await page.getByRole("heading", { name: "By key" }).waitFor();
+  await page.getByRole("button", { name: "Cost" }).click();
+  await page.getByRole("img", { name: "Cost per day" }).waitFor();
+  const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Export CSV" }).click()]);
+  equal(readFileSync(await file.path(), "utf8").trim().split("\n").length, 1 + 25 + 12 + 1);
+}
+
+export async function platform_keys_for_admins({ open, shot }) {
+  const page = await open("/platform", { signedOut: true, prepare: playPlatform });
+  await signIn(page);
+  await page.getByRole("link", { name: "Keys" }).click();
+  await page.getByRole("button", { name: "New key" }).click();
+  await page.getByLabel("Name").fill("laptop");
+  await page.getByLabel("Requests a minute").fill("30");
+  await page.getByRole("button", { name: "Create" }).click();
+  await page.getByText("sk-secret-once").waitFor();
+  await page.getByRole("button", { name: "I have copied it" }).click();
+  await page.getByRole("row", { name: /laptop.*Requests a minute: 30/ }).waitFor();
+  await page.getByRole("button", { name: "Replace the secret of jobs" }).click();
+  await page.getByRole("button", { name: "Replace", exact: true }).click();
+  await page.getByText("sk-rotated").waitFor();
+  await page.keyboard.press("Escape");
+  await shot(page, "platform_keys");
+  await page.getByRole("button", { name: "Revoke jobs" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Revoke", exact: true }).click();
+  await until(async () => (await page.locator(".badge.off").count()) === 1, "jobs is revoked");
+  equal(await page.getByText("sk-secret-once").count(), 0, "a secret is shown once");
+}

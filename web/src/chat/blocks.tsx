@@ -1,0 +1,66 @@
+/** A message's Markdown, drawn block by block: while it grows, only its last block is drawn again. */
+import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
+import { memo } from "./memo";
+import { t } from "../lib/i18n";
+import { renderBlock, toBlocks, type Block } from "../lib/markdown";
+import { copyText } from "../lib/ui";
+
+function codeBar(pre: HTMLPreElement): HTMLElement {
+  const figure = document.createElement("figure");
+  figure.className = "code";
+  const bar = document.createElement("figcaption");
+  const code = pre.querySelector("code");
+  const language = document.createElement("span");
+  language.textContent = /language-([a-z0-9+#-]+)/.exec(code?.className ?? "")?.[1] ?? t("code");
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "copy";
+  button.textContent = t("copy");
+  button.setAttribute("aria-label", t("copyCode"));
+  button.addEventListener("click", () => {
+    void copyText(code?.textContent ?? "").then(() => {
+      button.textContent = t("copied");
+      setTimeout(() => (button.textContent = t("copy")), 1500);
+    });
+  });
+  bar.append(language, button);
+  pre.tabIndex = 0; // it scrolls, and the keyboard has to reach it
+  pre.replaceWith(figure);
+  figure.append(bar, pre);
+  return figure;
+}
+
+function tableFrame(table: HTMLTableElement): void {
+  const frame = document.createElement("div");
+  frame.className = "table-frame";
+  frame.tabIndex = 0;
+  frame.setAttribute("role", "group");
+  frame.setAttribute("aria-label", t("table"));
+  table.replaceWith(frame);
+  frame.append(table);
+}
+
+const BlockView = memo(
+  ({ block }: { block: Block }) => {
+    const ref = useRef<HTMLDivElement>(null);
+    useLayoutEffect(() => {
+      const fragment = renderBlock(block);
+      fragment.querySelectorAll("pre").forEach(codeBar);
+      fragment.querySelectorAll("table").forEach(tableFrame);
+      ref.current?.replaceChildren(fragment);
+    }, [block.key]);
+    return <div class="block" ref={ref} />;
+  },
+  (before, after) => before.block.key === after.block.key,
+);
+
+export function Markdown({ text }: { text: string }) {
+  const blocks = useMemo(() => toBlocks(text), [text]);
+  return (
+    <div class="markdown">
+      {blocks.map((block, i) => (
+        <BlockView key={i} block={block} />
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,154 @@
+/** The platform page: who is signed in, and the four sections. */
+import { useEffect, useState } from "preact/hooks";
+import { ApiError, get, type Info } from "../lib/api";
+import { t, type Word } from "../lib/i18n";
+import { Mark } from "../lib/icons";
+import { prefs } from "../lib/prefs";
+import { KeyForm, Notice, PageHeader } from "../lib/ui";
+import { CodePage } from "./code";
+import { KeysPage } from "./keys";
+import { PricesPage } from "./prices";
+import type { Me } from "./types";
+import { UsagePage } from "./usage";
+
+type Section = "usage" | "keys" | "prices" | "code";
+const WORDS: Record<Section, Word> = { usage: "tabUsage", keys: "tabKeys", prices: "tabPrices", code: "tabCode" };
+
+function useSection(sections: Section[]): Section {
+  const [hash, setHash] = useState(location.hash);
+  useEffect(() => {
+    const changed = () => setHash(location.hash);
+    window.addEventListener("hashchange", changed);
+    return () => window.removeEventListener("hashchange", changed);
+  }, []);
+  return sections.find((section) => `#${section}` === hash) ?? sections[0]!;
+}
+
+function SignIn({ onKey }: { onKey: (key: string, remember: boolean) => void }) {
+  return (
+    <section class="panel sign-in">
+      <Mark />
+      <h2>{t("signInTitle")}</h2>
+      <p class="hint">{t("signInText")}</p>
+      <KeyForm onDone={onKey} />
+    </section>
+  );
+}
+
+/** Who the stored key belongs to; asks again when `attempt` changes. */
+function useMe(info: Info | null, attempt: number): { me: Me | null; failed: string; settled: boolean } {
+  const [state, setState] = useState<{ me: Me | null; failed: string; settled: boolean }>({ me: null, failed: "", settled: false });
+  useEffect(() => {
+    if (!info) return;
+    if (!info.accounts || !prefs.key()) {
+      setState({ me: null, failed: "", settled: true });
+      return;
+    }
+    get<Me>("/api/platform/me").then(
+      (me) => setState({ me, failed: "", settled: true }),
+      (error: Error) => {
+        const refused = error instanceof ApiError && error.status === 401;
+        if (refused) prefs.setKey("", false);
+        setState({ me: null, failed: refused ? t("signInFailed") : error.message, settled: true });
+      },
+    );
+  }, [info, attempt]);
+  return state;
+}
+
+/** Some servers want a key even for /api/info; until there is one, the page knows only that. */
+const LOCKED: Info = {
+  version: "",
+  model: { id: "", context_length: 0, thinking: "none" },
+  auth: true,
+  accounts: true,
+  defaults: {},
+};
+
+function useInfo(attempt: number): { info: Info | null; problem: string } {
+  const [info, setInfo] = useState<Info | null>(null);
+  const [problem, setProblem] = useState("");
+  useEffect(() => {
+    get<Info>("/api/info").then(setInfo, (error: Error) => {
+      if (error instanceof ApiError && error.status === 401) setInfo(LOCKED);
+      else setProblem(error instanceof ApiError ? error.message : t("offline"));
+    });
+  }, [attempt]);
+  return { info, problem };
+}
+
+function Sections({ info, me, attempt }: { info: Info; me: Me | null; attempt: () => void }) {
+  const sections: Section[] = ["code"];
+  if (info.accounts) sections.unshift("usage", ...(me?.role === "admin" ? (["keys"] as const) : []), "prices");
+  const section = useSection(sections);
+  return (
+    <>
+      {sections.length > 1 && (
+        <nav class="tabs" aria-label={t("sections")}>
+          {sections.map((name) => (
+            <a key={name} href={`#${name}`} aria-current={name === section ? "true" : undefined}>
+              {t(WORDS[name])}
+            </a>
+          ))}
+        </nav>
+      )}
+      {!info.accounts && (
+        <div class="notice info">
+          <p>
+            <strong>{t("accountsOff")}.</strong> {t("accountsOffText")}
+          </p>
+        </div>
+      )}
+      {section === "usage" && me && <UsagePage me={me} />}
+      {section === "keys" && <KeysPage />}
+      {section === "prices" && <PricesPage />}
+      {section === "code" && <CodePage info={info} />}
+      {section === "usage" && !me && (
+        <SignIn
+          onKey={(key, remember) => {
+            prefs.setKey(key, remember);
+            attempt();
+          }}
+        />
+      )}
+    </>
+  );
+}
+
+export function PlatformApp() {
+  const [attempt, setAttempt] = useState(0);
+  const again = () => setAttempt((n) => n + 1);
+  const { info, problem } = useInfo(attempt);
+  const { me, failed, settled } = useMe(info, attempt);
+  return (
+    <div class="page">
+      <PageHeader here="platform">
+        {me && (
+          <>
+            <span class="who" title={t("signedInAs", { name: me.name })}>
+              {me.name}
+            </span>
+            <button
+              type="button"
+              class="button small"
+              onClick={() => {
+                prefs.setKey("", false);
+                again();
+              }}
+            >
+              {t("signOut")}
+            </button>
+          </>
+        )}
+      </PageHeader>
+      <main>
+        <div class="title-line">
+          <h1>{t("platformTitle")}</h1>
+        </div>
+        {problem && <Notice kind="error">{problem}</Notice>}
+        {failed && <Notice kind="error">{failed}</Notice>}
+        {info && settled ? <Sections info={info} me={me} attempt={again} /> : !problem && <p class="hint">{t("loading")}</p>}
+      </main>
+    </div>
+  );
+}

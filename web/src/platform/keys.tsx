@@ -1,0 +1,221 @@
+/** The keys of the server, for admins. */
+import { useCallback, useEffect, useState } from "preact/hooks";
+import { get, post } from "../lib/api";
+import { shortDecimal } from "../lib/decimal";
+import { integer } from "../lib/format";
+import { locale, t, type Word } from "../lib/i18n";
+import { Icon } from "../lib/icons";
+import { Confirm, CopyButton, Dialog, Notice } from "../lib/ui";
+import type { KeyInfo, Limits } from "./types";
+
+const LIMITS: [string, Word][] = [
+  ["requests_per_minute", "requestsPerMinute"],
+  ["tokens_per_minute", "tokensPerMinute"],
+  ["tokens_per_day", "tokensPerDay"],
+  ["max_concurrent", "maxConcurrent"],
+];
+
+function created(value: string | number): string {
+  const date = new Date(typeof value === "number" ? value * 1000 : value);
+  return Number.isNaN(date.getTime()) ? String(value) : date.toLocaleDateString(locale());
+}
+
+function limitsText(limits: Limits | undefined): string {
+  const parts = Object.entries(limits ?? {})
+    .filter(([, value]) => value !== null && value !== "" && value !== 0)
+    .map(([name, value]) => {
+      const word = LIMITS.find(([key]) => key === name)?.[1];
+      return `${word ? t(word) : name}: ${typeof value === "number" ? integer(value) : value}`;
+    });
+  return parts.join(" · ") || t("noLimits");
+}
+
+function NewKey({ onDone, onClose }: { onDone: (secret: string) => void; onClose: () => void }) {
+  const [name, setName] = useState("");
+  const [role, setRole] = useState("user");
+  const [limits, setLimits] = useState<Record<string, string>>({});
+  const [problem, setProblem] = useState("");
+  const create = async () => {
+    const given = Object.entries(limits).filter(([, value]) => value.trim() !== "");
+    const numbers = Object.fromEntries(given.map(([key, value]) => [key, Number(value)]));
+    try {
+      onDone((await post<{ secret: string }>("/api/platform/keys", { name: name.trim(), role, ...numbers })).secret);
+    } catch (error) {
+      setProblem((error as Error).message);
+    }
+  };
+  return (
+    <Dialog title={t("createKey")} onClose={onClose}>
+      <form
+        class="stack"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void create();
+        }}
+      >
+        {problem && <Notice kind="error">{problem}</Notice>}
+        <label>
+          <span>{t("name")}</span>
+          <input name="name" required maxLength={100} value={name} onInput={(event) => setName(event.currentTarget.value)} />
+        </label>
+        <label>
+          <span>{t("role")}</span>
+          <select name="role" value={role} onChange={(event) => setRole(event.currentTarget.value)}>
+            <option value="user">{t("roleUser")}</option>
+            <option value="admin">{t("roleAdmin")}</option>
+          </select>
+        </label>
+        <fieldset>
+          <legend>{t("limits")}</legend>
+          <p class="hint">{t("limitsText")}</p>
+          <div class="grid">
+            {LIMITS.map(([key, word]) => (
+              <label key={key}>
+                <span>{t(word)}</span>
+                <input
+                  type="number"
+                  name={key}
+                  min={1}
+                  step={1}
+                  value={limits[key] ?? ""}
+                  onInput={(event) => setLimits({ ...limits, [key]: event.currentTarget.value })}
+                />
+              </label>
+            ))}
+          </div>
+        </fieldset>
+        <div class="actions">
+          <button type="submit" class="button primary" disabled={!name.trim()}>
+            {t("create")}
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}
+
+function Secret({ secret, onClose }: { secret: string; onClose: () => void }) {
+  return (
+    <Dialog title={t("secretTitle")} onClose={onClose}>
+      <p>{t("secretText")}</p>
+      <p class="secret">
+        <code>{secret}</code>
+        <CopyButton text={() => secret} />
+      </p>
+      <div class="actions">
+        <button type="button" class="button primary" onClick={onClose}>
+          {t("secretCopied")}
+        </button>
+      </div>
+    </Dialog>
+  );
+}
+
+type Asking = { what: "revoke" | "rotate"; key: KeyInfo } | { what: "create" } | null;
+
+function KeyTable({ keys, ask }: { keys: KeyInfo[]; ask: (asking: Asking) => void }) {
+  return (
+    <div class="table-frame" tabIndex={0} role="group" aria-label={t("tabKeys")}>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">{t("name")}</th>
+            <th scope="col">{t("role")}</th>
+            <th scope="col">{t("created")}</th>
+            <th scope="col">{t("limits")}</th>
+            <th scope="col" class="number">{t("balance")}</th>
+            <th scope="col">{t("state")}</th>
+            <td />
+          </tr>
+        </thead>
+        <tbody>
+          {keys.map((key) => (
+            <tr key={key.id} class={key.revoked ? "revoked" : ""}>
+              <th scope="row">
+                {key.name} <code class="id">{key.id}</code>
+              </th>
+              <td>{t(key.role === "admin" ? "roleAdmin" : "roleUser")}</td>
+              <td>{created(key.created)}</td>
+              <td>{limitsText(key.limits)}</td>
+              <td class="number">{key.balance === null ? t("unlimited") : shortDecimal(key.balance)}</td>
+              <td>
+                <span class={`badge ${key.revoked ? "off" : "on"}`}>{t(key.revoked ? "revoked" : "active")}</span>
+              </td>
+              <td class="row-tools">
+                {!key.revoked && (
+                  <>
+                    <button type="button" class="button small" aria-label={t("rotateKey", { name: key.name })} onClick={() => ask({ what: "rotate", key })}>
+                      {t("rotate")}
+                    </button>
+                    <button type="button" class="button small" aria-label={t("revokeKey", { name: key.name })} onClick={() => ask({ what: "revoke", key })}>
+                      {t("revoke")}
+                    </button>
+                  </>
+                )}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+export function KeysPage() {
+  const [keys, setKeys] = useState<KeyInfo[] | null>(null);
+  const [problem, setProblem] = useState("");
+  const [asking, ask] = useState<Asking>(null);
+  const [secret, setSecret] = useState("");
+  const load = useCallback(() => {
+    get<{ keys: KeyInfo[] }>("/api/platform/keys").then(
+      (reply) => setKeys(reply.keys),
+      (error: Error) => setProblem(error.message),
+    );
+  }, []);
+  useEffect(load, []);
+  const act = async (what: "revoke" | "rotate", key: KeyInfo) => {
+    setProblem("");
+    try {
+      const reply = await post<{ secret?: string }>(`/api/platform/keys/${encodeURIComponent(key.id)}/${what}`, {});
+      if (what === "rotate" && reply.secret) setSecret(reply.secret);
+    } catch (error) {
+      setProblem((error as Error).message);
+    }
+    load();
+  };
+  return (
+    <section class="panel">
+      <header>
+        <p class="hint">{t("keysText")}</p>
+        <div class="spacer" />
+        <button type="button" class="button primary" onClick={() => ask({ what: "create" })}>
+          <Icon name="plus" /> {t("createKey")}
+        </button>
+      </header>
+      {problem && <Notice kind="error">{problem}</Notice>}
+      {!keys && !problem && <p class="hint">{t("loading")}</p>}
+      {keys && keys.length === 0 && <p class="empty-state">{t("noKeys")}</p>}
+      {keys && keys.length > 0 && <KeyTable keys={keys} ask={ask} />}
+      {asking?.what === "create" && (
+        <NewKey
+          onClose={() => ask(null)}
+          onDone={(made) => {
+            ask(null);
+            setSecret(made);
+            load();
+          }}
+        />
+      )}
+      {asking && asking.what !== "create" && (
+        <Confirm
+          title={t(asking.what === "revoke" ? "revokeKey" : "rotateKey", { name: asking.key.name })}
+          text={t(asking.what === "revoke" ? "revokeText" : "rotateText", { name: asking.key.name })}
+          action={t(asking.what)}
+          onYes={() => void act(asking.what, asking.key)}
+          onClose={() => ask(null)}
+        />
+      )}
+      {secret && <Secret secret={secret} onClose={() => setSecret("")} />}
+    </section>
+  );
+}

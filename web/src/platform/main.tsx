@@ -1,0 +1,4 @@
+import { startPage } from "../lib/page";
+import { PlatformApp } from "./app";
+
+startPage(PlatformApp, "navPlatform");

@@ -1,0 +1,4 @@
+import { startPage } from "../lib/page";
+import { StatusApp } from "./app";
+
+startPage(StatusApp, "navStatus");
