@@ -44,6 +44,8 @@ engine::EngineLimits limits_for(const ServeFlags& options, const model::ModelCon
                               .kv_cache_tokens = options.kv_cache_tokens,
                               .prefix_caching = options.prefix_caching,
                               .num_speculative_tokens = options.num_speculative_tokens};
+  limits.kv_cache_folder = options.kv_cache_dir;
+  limits.kv_cache_folder_bytes = static_cast<int64_t>(options.kv_cache_dir_gb * 1e9);
   if (options.speculation == "ngram") limits.speculation = engine::Speculation::kNgram;
   if (options.speculation == "mtp") limits.speculation = engine::Speculation::kMtp;
   const int64_t longest = config.max_position_embeddings;

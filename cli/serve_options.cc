@@ -59,6 +59,11 @@ void add_engine(CLI::App& cmd, ServeFlags& f) {
       ->check(number_from(0, 1 << 20));
   cmd.add_flag("--enable-prefix-caching,!--disable-radix-cache,!--no-enable-prefix-caching", f.prefix_caching,
                "Share the computed beginnings of prompts (default)");
+  cmd.add_option("--kv-cache-dir", f.kv_cache_dir,
+                 "Folder where computed prompts are kept, for the next start too");
+  cmd.add_option("--kv-cache-dir-gb", f.kv_cache_dir_gb, "Its size at most, in GB")
+      ->capture_default_str()
+      ->check(number_above(0, 1e6));
   cmd.add_option("--speculative-algorithm", f.speculation,
                  "Drafts: mtp, ngram or off; answers stay the same, bit by bit")
       ->capture_default_str()

@@ -16,7 +16,8 @@ struct ServeFlags {
   serve::ServeOptions serve;
   int64_t max_num_seqs = 64, max_model_len = 0, max_tokens_per_step = 2048, kv_cache_tokens = 0;
   int64_t num_speculative_tokens = 4;
-  std::string speculation = "off";
+  std::string speculation = "off", kv_cache_dir;
+  double kv_cache_dir_gb = 10;
   bool prefix_caching = true;
   double memory_fraction = 0.8;
   int64_t keepalive = 30, drain_timeout = 30;

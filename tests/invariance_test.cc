@@ -1,12 +1,14 @@
 // Same tokens, same bits: a sequence's logits do not depend on threads, batch, chunks or pages (docs/architecture.md).
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <numeric>
 #include <string>
 #include <vector>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "hadal/engine/engine.h"
 #include "hadal/engine/teacher_forcing.h"
@@ -221,6 +223,20 @@ TEST_P(InvarianceTest, PrefixesFromTheCache) {
   for (size_t i = 0; i < all.size(); ++i) expect_same_answers(one_by_one[i], expected[i]);
   EXPECT_EQ(stats.prefix_hit_tokens, 64)
       << "70 tokens are in the cache when 130 come; of 64 the last has to be computed";
+}
+
+// Computed by one engine, read from the disk by another.
+TEST_P(InvarianceTest, PrefixesFromTheDisk) {
+  const std::string folder = testing::TempDir() + "prefixes_" + std::to_string(getpid());
+  const auto all = requests();
+  const auto expected = generate(pool_, all, {.kv_cache_tokens = 2048, .prefix_caching = false});
+  for (const int64_t hits : {0, 64 + 128}) {
+    engine::EngineStats stats;
+    const auto found = generate(pool_, all, {.kv_cache_tokens = 2048, .kv_cache_folder = folder}, &stats);
+    for (size_t i = 0; i < all.size(); ++i) expect_same_answers(found[i], expected[i]);
+    EXPECT_EQ(stats.prefix_hit_tokens, hits);
+  }
+  std::filesystem::remove_all(folder);
 }
 
 TEST_P(InvarianceTest, Speculation) {

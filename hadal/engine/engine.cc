@@ -2,12 +2,18 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <utility>
 
+#include "hadal/core/json.h"
+#include "hadal/kernels/kernel_table.h"
 #include "hadal/model/deepseek.h"
 
 namespace hadal::engine {
 namespace {
+
+constexpr int kLatentVersion = 1;  // to be raised when a prompt's latents come out with other bits
+constexpr int64_t kMaxConfigBytes = 1 << 20;
 
 EngineLimits complete(EngineLimits limits, const model::ModelConfig& config) {
   const int64_t longest = config.max_position_embeddings;
@@ -56,6 +62,29 @@ KvCache make_cache(const model::Model& model, const EngineLimits& limits, const 
   return KvCache(model.config, num_pages(limits), Engine::kPageSize, precision.cache_format());
 }
 
+// All that the bits of a page depend on. Files are known by size and time, as make knows them: a checksum of V3 takes minutes.
+std::string identity_of(const model::Model& model, const ops::Precision& precision) {
+  std::string text =
+      fmt::format("{} {} {} {} {} {} {}", kernels::kernels().isa, precision.f32, precision.f8_activations,
+                  precision.ue8m0, to_string(precision.cache_format()), Engine::kPageSize, kLatentVersion);
+  std::error_code ignored;
+  const std::string config = model.checkpoint.folder() + "/config.json";
+  text += read_text_file(config, kMaxConfigBytes, ErrorKind::kIo);
+  for (const auto& file : model.checkpoint.files()) {
+    const std::filesystem::path path(file->path());
+    text += fmt::format(" {} {} {}", path.filename().string(), std::filesystem::file_size(path, ignored),
+                        std::filesystem::last_write_time(path, ignored).time_since_epoch().count());
+  }
+  return text;
+}
+
+std::unique_ptr<PrefixStore> make_store(const model::Model& model, const EngineLimits& limits,
+                                        const ops::Precision& precision, const KvCache& cache) {
+  if (limits.kv_cache_folder.empty()) return nullptr;
+  return std::make_unique<PrefixStore>(limits.kv_cache_folder, limits.kv_cache_folder_bytes,
+                                       identity_of(model, precision), cache);
+}
+
 // Rows of logits that build_batch asks for.
 int64_t num_rows(const StepPlan::Part& part) {
   const Sequence& s = *part.sequence;
@@ -76,12 +105,13 @@ Engine::Engine(const model::Model& model, ThreadPool& pool, ops::Precision preci
       limits_(complete(limits, model.config)),
       ctx_{pool, scratch_, precision},
       cache_(make_cache(model, limits_, precision)),
+      store_(make_store(model, limits_, precision, cache_)),
       scheduler_({.max_tokens_per_step = limits_.max_tokens_per_step,
                   .max_num_seqs = limits_.max_num_seqs,
                   .max_model_len = limits_.max_model_len,
                   .max_waiting = limits_.max_waiting,
                   .prefix_caching = limits_.prefix_caching},
-                 cache_.num_pages(), kPageSize),
+                 cache_.num_pages(), kPageSize, store_.get()),
       batch_(kPageSize),
       mtp_(model, kPageSize) {}
 

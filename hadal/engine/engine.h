@@ -2,7 +2,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -12,6 +14,7 @@
 #include "hadal/engine/draft_gate.h"
 #include "hadal/engine/kv_cache.h"
 #include "hadal/engine/make_batch.h"
+#include "hadal/engine/prefix_store.h"
 #include "hadal/engine/request.h"
 #include "hadal/engine/scheduler.h"
 #include "hadal/engine/speculate.h"
@@ -29,6 +32,8 @@ struct EngineLimits {
   bool prefix_caching = true;
   Speculation speculation = Speculation::kOff;
   int64_t num_speculative_tokens = 4;  // drafts at most; MTP makes one
+  std::string kv_cache_folder{};         // where computed prompts are kept for other processes; "": nowhere
+  int64_t kv_cache_folder_bytes = int64_t{10} << 30;
 };
 
 /// Memory that an engine with these limits takes beside the weights: its cache and its scratch.
@@ -99,6 +104,7 @@ class Engine {
   Arena scratch_;
   ops::Context ctx_;
   KvCache cache_;
+  std::unique_ptr<PrefixStore> store_;
   Scheduler scheduler_;
   BatchBuilder batch_;
   MtpDrafter mtp_;

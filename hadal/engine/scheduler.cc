@@ -13,8 +13,8 @@ bool before(const Sequence& a, const Sequence& b) {
 
 }  // namespace
 
-Scheduler::Scheduler(SchedulerLimits limits, int64_t num_pages, int64_t page_size)
-    : limits_(limits), pages_(num_pages, page_size) {}
+Scheduler::Scheduler(SchedulerLimits limits, int64_t num_pages, int64_t page_size, PageStore* store)
+    : limits_(limits), pages_(num_pages, page_size), store_(store) {}
 
 void Scheduler::submit(RequestId id, Request request) {
   const auto prompt = static_cast<int64_t>(request.prompt.size());
@@ -59,16 +59,43 @@ bool Scheduler::start(Sequence& sequence) {
     sequence.prefix =
         pages_.match_prefix(prompt.first(prompt.size() - 1), sequence.request.cache_salt, sequence.pages);
   }
-  const auto held = std::ssize(sequence.pages);
   const bool fits = pages_.reserve(sequence.pages, sequence.num_tokens());
   if (!fits || (!running_.empty() && pages_.num_free() < num_running())) {
     pages_.release(sequence.pages);
     sequence.prefix = {};
     return false;
   }
-  sequence.num_cached = held * pages_.page_size();
+  if (store_ && limits_.prefix_caching && !sequence.is_scored()) read_stored(sequence);
+  sequence.num_cached = sequence.prefix.num_pages * pages_.page_size();
   sequence.num_computed = sequence.num_cached;
   return true;
+}
+
+// The pages of the prompt that are indexed from number `from` on get their names, and perhaps copies in the store.
+void Scheduler::name_pages(Sequence& sequence, int64_t from, bool keep) {
+  const auto size = static_cast<size_t>(pages_.page_size());
+  const auto prompt = std::span<const int32_t>(sequence.request.prompt);
+  for (int64_t page = from; page < sequence.prefix.num_pages; ++page) {
+    const auto tokens = prompt.subspan(static_cast<size_t>(page) * size, size);
+    sequence.stored_name = store_->name_of(sequence.stored_name, sequence.request.cache_salt, tokens);
+    if (keep) store_->write(sequence.stored_name, sequence.pages[static_cast<size_t>(page)]);
+  }
+}
+
+// After the pages that are in the cache come those that are in the store; all but the last token's, which needs its logits.
+void Scheduler::read_stored(Sequence& sequence) {
+  const int64_t size = pages_.page_size();
+  const auto prompt = std::span<const int32_t>(sequence.request.prompt);
+  name_pages(sequence, 0, false);
+  while ((sequence.prefix.num_pages + 1) * size < std::ssize(prompt)) {
+    const auto page = static_cast<size_t>(sequence.prefix.num_pages);
+    const auto tokens = prompt.subspan(page * static_cast<size_t>(size), static_cast<size_t>(size));
+    const std::string name = store_->name_of(sequence.stored_name, sequence.request.cache_salt, tokens);
+    if (!store_->read(name, sequence.pages[page])) return;
+    sequence.stored_name = name;
+    pages_.index(sequence.prefix, prompt.first((page + 1) * static_cast<size_t>(size)),
+                 sequence.request.cache_salt, sequence.pages);
+  }
 }
 
 void Scheduler::admit(StepPlan& step) {
@@ -94,6 +121,7 @@ void Scheduler::preempt_last() {
   pages_.release(sequence->pages);
   sequence->num_computed = sequence->num_cached = 0;
   sequence->prefix = {};
+  sequence->stored_name.clear();
   sequence->drafts.clear();
   ++num_preemptions_;
   insert(waiting_, std::move(sequence));
@@ -145,8 +173,10 @@ void Scheduler::commit(const StepPlan::Part& part) {
   if (!limits_.prefix_caching || sequence.prefix.num_pages * pages_.page_size() >= sequence.num_prompt())
     return;
   const auto computed = std::min(sequence.num_computed, sequence.num_prompt());
+  const int64_t before = sequence.prefix.num_pages;
   pages_.index(sequence.prefix, std::span(sequence.request.prompt).first(static_cast<size_t>(computed)),
                sequence.request.cache_salt, sequence.pages);
+  if (store_) name_pages(sequence, before, true);
 }
 
 bool Scheduler::remove(RequestId id) {

@@ -3,6 +3,9 @@
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "hadal/engine/page_allocator.h"
@@ -20,6 +23,7 @@ struct Sequence {
   int64_t num_computed = 0;  // tokens of prompt + answer whose latents are in the cache
   int64_t num_cached = 0;    // of these, tokens that were there when the sequence started
   Prefix prefix;             // pages of the prompt that are indexed
+  std::string stored_name;   // in a PageStore, of the last of them
 
   int64_t num_prompt() const { return static_cast<int64_t>(request.prompt.size()); }
   int64_t num_tokens() const { return num_prompt() + static_cast<int64_t>(answer.size()); }
@@ -42,6 +46,17 @@ struct StepPlan {
   bool empty() const { return decode.empty() && prefill.empty(); }
 };
 
+/// Computed pages of prompts outside the cache (PrefixStore). Named one after the other, each by the one before and its tokens.
+class PageStore {
+ public:
+  virtual ~PageStore() = default;
+  virtual std::string name_of(const std::string& before, std::string_view salt,
+                              std::span<const int32_t> tokens) const = 0;
+  /// Fills the page. False: it has none of this name.
+  virtual bool read(const std::string& name, int32_t page) = 0;
+  virtual void write(const std::string& name, int32_t page) = 0;
+};
+
 struct SchedulerLimits {
   int64_t max_tokens_per_step = 2048;
   int64_t max_num_seqs = 16;
@@ -54,7 +69,8 @@ struct SchedulerLimits {
 /// Decides what the next forward pass computes. Pure: no clock, no model, no lock.
 class Scheduler {
  public:
-  Scheduler(SchedulerLimits limits, int64_t num_pages, int64_t page_size);
+  /// store: outlives the scheduler; null: none.
+  Scheduler(SchedulerLimits limits, int64_t num_pages, int64_t page_size, PageStore* store = nullptr);
 
   /// Throws kRequest for an empty prompt, one that leaves no room in the context, or max_tokens below 1; kCapacity for a
   /// request that does not fit even the empty cache, and for any when the queue is full. max_tokens is cut to what the
@@ -87,11 +103,14 @@ class Scheduler {
 
   void admit(StepPlan& step);
   bool start(Sequence& sequence);
+  void read_stored(Sequence& sequence);
+  void name_pages(Sequence& sequence, int64_t from, bool keep);
   void preempt_last();
   int64_t plan_answer(Sequence& sequence, int64_t budget);
 
   SchedulerLimits limits_;
   PageAllocator pages_;
+  PageStore* store_;
   Queue waiting_, running_;
   int64_t num_preemptions_ = 0;
 };

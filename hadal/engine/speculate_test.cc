@@ -26,7 +26,8 @@ TEST(NgramDrafts, AreNoneWhereNothingIsTheSame) {
 }
 
 TEST(NgramDrafts, MayOverlapWithTheEndItself) {
-  EXPECT_EQ(ngram_drafts(Tokens{4}, Tokens{4, 4, 4}, 2, 2, 3), (Tokens{4, 4, 4})) << "what repeats goes on repeating";
+  EXPECT_EQ(ngram_drafts(Tokens{4}, Tokens{4, 4, 4}, 2, 2, 3), (Tokens{4, 4, 4}))
+      << "what repeats goes on repeating";
 }
 
 }  // namespace

@@ -104,7 +104,7 @@ std::string_view host_name(std::string_view host) {
 // A page of somebody else's, by a name of its own for this machine (DNS rebinding) or by a form: browsers send both fields.
 void check_origin(const Exchange& http, const Service& service) {
   const std::string_view host = http.request().field("host"), origin = http.request().field("origin");
-  if (!origin.empty() && origin != "null") {
+  if (!origin.empty()) {
     const size_t scheme = origin.find("://");
     if (scheme == std::string_view::npos || origin.substr(scheme + 3) != host)
       throw ApiError(403, "Pages of other sites may not use this server.");

@@ -20,6 +20,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <fmt/format.h>
 #include <netinet/tcp.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -137,7 +138,16 @@ void Server::State::listen_unix() {
   address = "unix:" + path;
 }
 
+// As many connections as the system allows: the usual limit is 1,024 files.
+static void raise_file_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 void Server::State::listen() {
+  raise_file_limit();
   check_options(service.options);
   tls = make_tls(service.options);
   if (service.options.unix_socket.empty()) {
