@@ -17,7 +17,7 @@ namespace {
 // What the request says about thinking; DeepSeek's two model names are one model with and without.
 std::optional<bool> thinking_wish(const FieldReader& fields) {
   if (const json* thinking = fields.find("thinking")) {
-    const std::string type = thinking->value("type", "");
+    const json type = thinking->value("type", json());
     if (type != "enabled" && type != "disabled" && type != "adaptive")
       fields.refuse(400, "thinking", "expected type enabled or disabled");
     if (type != "adaptive") return type == "enabled";

@@ -67,6 +67,9 @@ void Choice::take(const engine::Event& event) {
   } else if (const auto* token = std::get_if<engine::TokenEvent>(&event)) {
     take_token(token->sampled);
   } else if (const auto* end = std::get_if<engine::FinishedEvent>(&event)) {
+    // We cancel only what has no reader any more; so this is the server's end.
+    if (end->reason == engine::FinishReason::kCancelled)
+      throw ApiError(503, "The server ends before the answer does.");
     by_length_ = end->reason == engine::FinishReason::kLength;
     finish();
   } else if (const auto* failed = std::get_if<engine::FailedEvent>(&event)) {

@@ -288,10 +288,16 @@ class Completion {
             {"system_fingerprint", service_.fingerprint}};
   }
 
+  // The prompt that is echoed goes out at once, with the log-probabilities of all of its tokens.
+  bool is_scored(const Answer& answer) const {
+    return !request_.echo || request_.options.request.num_prompt_logprobs < 0 || answer.began ||
+           answer.choice.prompt_logprobs().size() + 1 >= answer.prompt.ids.size();
+  }
+
   std::string new_pieces() {
     std::string events;
     for (size_t i = 0; i < answers_.size(); ++i) {
-      if (!std::exchange(touched_[i], false)) continue;
+      if (!is_scored(answers_[i]) || !std::exchange(touched_[i], false)) continue;
       json piece = piece_json(answers_[i], i, request_);
       const bool empty = piece["text"] == "" && piece["finish_reason"].is_null() &&
                          (piece["logprobs"].is_null() || piece["logprobs"]["tokens"].empty());

@@ -118,7 +118,11 @@ std::string Exchange::head(int status, std::string_view content_type, std::optio
   } else if (!request_.http_1_0) {
     text += "Transfer-Encoding: chunked\r\n";
   }
-  if (!request_.keep_alive || (!length && request_.http_1_0)) text += "Connection: close\r\n";
+  if (!request_.keep_alive || (!length && request_.http_1_0)) {
+    text += "Connection: close\r\n";
+  } else if (request_.http_1_0) {
+    text += "Connection: keep-alive\r\n";
+  }
   for (const auto& [name, value] : extra_) text += fmt::format("{}: {}\r\n", name, value);
   return text + "\r\n";
 }

@@ -10,13 +10,20 @@
 namespace hadal::serve {
 namespace {
 
+// 5.0 is an integer, as JSON has only numbers; but one of 64 bits.
+bool is_integer(const json& value) {
+  if (!value.is_number_float()) return value.is_number_integer();
+  constexpr double kTwo63 = 9223372036854775808.0;
+  const auto number = value.get<double>();
+  return std::trunc(number) == number && std::abs(number) < kTwo63;
+}
+
 bool has_type(const json& value, FieldType type) {
   switch (type) {
     case FieldType::kBoolean:
       return value.is_boolean();
     case FieldType::kInteger:
-      return value.is_number_integer() ||
-             (value.is_number_float() && std::trunc(value.get<double>()) == value.get<double>());
+      return is_integer(value);
     case FieldType::kNumber:
       return value.is_number();
     case FieldType::kString:

@@ -71,7 +71,10 @@ std::string choice_grammar(const FieldReader& fields, std::string_view name, con
 using Kind = text::Grammar::Kind;
 
 std::optional<Constraint> constraint_in(const FieldReader& fields, const json& format) {
-  const std::string type = format.value("type", "");
+  const auto given = format.find("type");
+  if (given == format.end() || !given->is_string())
+    fields.refuse(400, "response_format", "expected a type: text, json_object or json_schema");
+  const auto& type = given->get_ref<const std::string&>();
   if (type == "text") return std::nullopt;
   if (type == "json_object") return Constraint{Kind::kJsonSchema, R"({"type":"object"})"};
   if (type != "json_schema")

@@ -25,20 +25,25 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::any_io_executor executor() { return timer_.get_executor(); }
 
  private:
+  asio::awaitable<void> serve();
   asio::awaitable<bool> read_request();
+  std::optional<ApiError> take_in(std::string_view bytes);
+  void allow_reading(HttpReader::State before, size_t count);
+  asio::awaitable<void> hear_out();
   asio::awaitable<bool> answer();
   asio::awaitable<void> refuse(const ApiError& error);
   asio::awaitable<void> watch_time();
   void watch_client(const std::shared_ptr<Exchange>& http);
+  void look_again(const std::shared_ptr<Exchange>& http);
   void allow(std::chrono::seconds time);
   void close();
 
   std::unique_ptr<Transport> transport_;
   Service& service_;
   HttpReader reader_;
-  asio::steady_timer timer_;
+  asio::steady_timer timer_, look_timer_;
   std::chrono::steady_clock::time_point deadline_;
-  bool closing_ = false, closed_ = false, idle_ = true;
+  bool closing_ = false, closed_ = false, idle_ = true, fresh_ = true;
 };
 
 }  // namespace hadal::serve
