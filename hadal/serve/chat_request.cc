@@ -123,7 +123,7 @@ std::string render(const FieldReader& fields, const Service& service, ChatReques
 
 }  // namespace
 
-ChatRequest read_chat_request(const json& body, const Service& service) {
+ChatRequest read_chat_prompt(const json& body, const Service& service) {
   const FieldReader fields(body, chat_rules());
   check_model(fields, service);
   ChatRequest request;
@@ -141,6 +141,11 @@ ChatRequest read_chat_request(const json& body, const Service& service) {
   request.separate_reasoning = fields.boolean("separate_reasoning").value_or(true);
   request.include_reasoning = fields.boolean("include_reasoning").value_or(true);
   request.thinking_budget = fields.integer("thinking_token_budget");
+  return request;
+}
+
+ChatRequest read_chat_request(const json& body, const Service& service) {
+  ChatRequest request = read_chat_prompt(body, service);
   const auto wanted = request.options.max_tokens;
   if (wanted && *wanted == 0) throw ApiError(422, "max_tokens: expected at least 1, found 0", "max_tokens");
   request.max_tokens = answer_room(service, std::ssize(request.prompt), wanted);

@@ -24,7 +24,10 @@ struct ChatRequest {
   std::optional<int64_t> thinking_budget;
 };
 
-/// Reads the body of /v1/chat/completions. Throws ApiError.
+/// Reads the body of /v1/chat/completions, but not whether its answer has room: max_tokens stays 0. Throws ApiError.
+ChatRequest read_chat_prompt(const json& body, const Service& service);
+
+/// Reads all of it. Throws ApiError.
 ChatRequest read_chat_request(const json& body, const Service& service);
 
 }  // namespace hadal::serve

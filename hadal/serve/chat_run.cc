@@ -155,6 +155,13 @@ int64_t ChatRun::num_completion_tokens() const {
                          [](int64_t sum, const ChatAnswer& a) { return sum + a.choice().num_tokens(); });
 }
 
+ChatEnd ChatRun::end() const {
+  const ChatAnswer& answer = answers_.front();
+  return {std::string(answer.finish_reason()), answer.choice().stop_reason(),
+          std::ssize(request_.prompt),         num_cached_tokens(),
+          answer.choice().num_tokens(),        answer.num_reasoning_tokens()};
+}
+
 json ChatRun::usage() const {
   const int64_t reasoning =
       std::accumulate(answers_.begin(), answers_.end(), int64_t{0},

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "hadal/serve/bill.h"
+#include "hadal/serve/chat_delta.h"
 #include "hadal/serve/chat_request.h"
 #include "hadal/serve/choice.h"
 #include "hadal/serve/generation.h"
@@ -14,15 +15,6 @@
 #include "hadal/text/tool_calls.h"
 
 namespace hadal::serve {
-
-/// A piece of an assistant's message.
-struct ChatDelta {
-  enum class Kind : uint8_t { kReasoning, kContent, kCallBegin, kArguments };
-  Kind kind = Kind::kContent;
-  std::string text;  // of kCallBegin: the function's name
-  int call = 0;      // which call
-  std::string call_id;
-};
 
 struct ToolCall {
   std::string id, name, arguments;
@@ -79,6 +71,8 @@ class ChatRun {
   std::vector<ChatAnswer>& answers() { return answers_; }
   const ChatRequest& request() const { return request_; }
   json usage() const;
+  /// How the first answer ended; what it took so far, while it runs.
+  ChatEnd end() const;
   int64_t num_cached_tokens() const { return answers_.front().choice().num_cached_tokens(); }
   int64_t num_completion_tokens() const;
 

@@ -102,4 +102,67 @@ std::span<const FieldRule> key_rules() {
   return rules;
 }
 
+// OpenAI's and DeepSeek's fields that other protocols have too.
+constexpr FieldRule kModel{"model", kString, 0, 4096, "Any name, unless the server has --strict-model-name"};
+constexpr FieldRule kTemperature{"temperature", kNumber, 0, 100, "0: always the most probable token"};
+constexpr FieldRule kTopP{"top_p", kNumber, 0, 1, "Draw from the fewest tokens that hold this probability"};
+constexpr FieldRule kTopK{"top_k", kInteger, -1, 2147483647, "Draw from the k most probable tokens"};
+constexpr FieldRule kSeed{"seed", kInteger, -9.3e18, 1.9e19, "Same seed, same answer"};
+constexpr FieldRule kStream{"stream", kBoolean, 0, 0, "Server-sent events"};
+constexpr FieldRule kCacheSalt{"cache_salt", kString, 0, 512,
+                               "Prompts are shared in the cache among requests with the same salt only"};
+
+std::span<const FieldRule> message_rules() {
+  static const std::vector<FieldRule> rules{
+      kModel,
+      kTemperature,
+      kTopP,
+      kTopK,
+      kSeed,
+      kStream,
+      kCacheSalt,
+      {"messages", kArray, 1, 4096, "Turns of user and assistant, oldest first"},
+      {"system", kAny, 0, 0, "Text, or a list of text blocks"},
+      {"max_tokens", kInteger, 1, 2147483647, "Tokens of the answer, at most; must be there"},
+      {"stop_sequences", kArray, 0, 64, "Texts that end the answer"},
+      {"tools", kArray, 0, 128, "Functions that the model may call: name, description, input_schema"},
+      {"tool_choice", kObject, 0, 0, "type auto, any, tool or none; disable_parallel_tool_use"},
+      {"thinking", kObject, 0, 0, "type enabled, disabled or adaptive; budget_tokens"},
+      {"output_config", kObject, 0, 0, "format: a JSON schema of the answer"},
+      {"metadata", kObject, 0, 0, "user_id: as cache_salt"},
+      {"mcp_servers", kArray, 0, 64, "None"},
+  };
+  return rules;
+}
+
+std::span<const FieldRule> responses_rules() {
+  static const std::vector<FieldRule> rules{
+      kModel,
+      kTemperature,
+      kTopP,
+      kTopK,
+      kSeed,
+      kStream,
+      kCacheSalt,
+      {"input", kAny, 0, 0, "Text, or a list of up to 4096 items"},
+      {"instructions", kString, 0, 1 << 23, "The system's message"},
+      {"previous_response_id", kString, 0, 128, "A stored response that this one goes on from"},
+      {"store", kBoolean, 0, 0, "Keep the response for that (default), in memory, while there is room"},
+      {"max_output_tokens", kInteger, 1, 2147483647, "Tokens of the answer, at most"},
+      {"tools", kArray, 0, 128, "Functions that the model may call: name, description, parameters, strict"},
+      {"tool_choice", kAny, 0, 0, "none, auto, required, or a function's name in an object"},
+      {"parallel_tool_calls", kBoolean, 0, 0, "False: one call at most"},
+      {"text", kObject, 0, 0, "format: type text, json_object or json_schema"},
+      {"reasoning", kObject, 0, 0, "effort; none turns thinking off"},
+      {"metadata", kObject, 0, 0, "Comes back with the response"},
+      {"truncation", kString, 0, 32, "disabled"},
+      {"top_logprobs", kInteger, 0, 0, "0"},
+      {"background", kBoolean, 0, 0, "False"},
+      {"conversation", kAny, 0, 0, "None"},
+      {"prompt", kAny, 0, 0, "None"},
+      {"chat_template_kwargs", kObject, 0, 0, "Variables for the chat template (thinking)"},
+  };
+  return rules;
+}
+
 }  // namespace hadal::serve

@@ -13,7 +13,7 @@
 namespace hadal::serve {
 namespace {
 
-constexpr auto kGet = "GET", kPost = "POST";
+constexpr auto kGet = "GET", kPost = "POST", kDelete = "DELETE";
 
 // DeepSeek has its API with and without /v1, and what is new under /beta; clients join paths in all ways.
 constexpr Route kRoutes[] = {
@@ -25,6 +25,16 @@ constexpr Route kRoutes[] = {
     {kPost, "/completions", completions},
     {kPost, "/beta/completions", completions},
     {kPost, "/beta/v1/completions", completions},
+    {kPost, "/v1/messages", messages},
+    {kPost, "/anthropic/v1/messages", messages},
+    {kPost, "/v1/messages/count_tokens", count_message_tokens},
+    {kPost, "/anthropic/v1/messages/count_tokens", count_message_tokens},
+    {kPost, "/v1/responses", responses},
+    {kPost, "/responses", responses},
+    {kGet, "/v1/responses/*", get_response},
+    {kGet, "/responses/*", get_response},
+    {kDelete, "/v1/responses/*", delete_response},
+    {kDelete, "/responses/*", delete_response},
     {kPost, "/generate", sglang_generate},
     {kGet, "/v1/models", list_models},
     {kGet, "/models", list_models},

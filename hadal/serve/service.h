@@ -13,6 +13,7 @@
 #include "hadal/model/config.h"
 #include "hadal/model/generation_config.h"
 #include "hadal/serve/exchange.h"
+#include "hadal/serve/response_store.h"
 #include "hadal/text/chat_template.h"
 #include "hadal/text/template_traits.h"
 #include "hadal/text/tokenizer.h"
@@ -78,6 +79,7 @@ struct Service {
   std::vector<int32_t> stop_token_ids;
   std::string fingerprint;  // of checkpoint and program: same fingerprint, same seed, same answer
 
+  ResponseStore responses;
   SpeedMeter speed;
   std::unique_ptr<Accounts> accounts;  // null: none
   std::atomic<engine::EngineLoop*> loop{nullptr};
