@@ -2,7 +2,7 @@
 # Installs by apt what is missing of the named groups (default: build). Nothing missing: a query of a tenth of a
 # second, no root, no network. Groups: build, clang (the presets clang, asan, tsan), lint (make lint, make format).
 #
-#   tools/install_deps.sh [build|clang|lint]...
+#   tools/install_deps.sh [build|browser|clang|lint]...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,14 +15,20 @@ for group in "${@:-build}"; do
         libboost1.81-dev libsqlite3-dev prometheus-cpp-dev)
       # cargo and rustc: whatever is recent enough. Debian 12's own are older; its cargo-web follows Firefox's needs.
       tools/find_cargo.sh >/dev/null 2>&1 || packages+=(cargo-web rustc-web)
+      # The website: any node of version 18 or newer, with its npm.
+      node=$(node --version 2>/dev/null || true) node=${node#v}
+      if [ "${node%%.*}" -lt 18 ] 2>/dev/null || [ -z "$node" ] || ! command -v npm >/dev/null 2>&1; then
+        packages+=(nodejs npm)
+      fi
       ;;
+    browser) packages+=(chromium) ;;
     clang) packages+=(clang libclang-rt-14-dev) ;;
     lint)
       packages+=(clang-format clang-tidy shellcheck)
       command -v rustup >/dev/null 2>&1 || packages+=(rustfmt-web)
       ;;
     *)
-      echo "install_deps: no group '$group'; there are build, clang and lint" >&2
+      echo "install_deps: no group '$group'; there are build, browser, clang and lint" >&2
       exit 2
       ;;
   esac

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <span>
 #include <string_view>
 
 namespace hadal::serve {
@@ -19,6 +20,9 @@ struct WebFile {
   bool gzip;
   bool immutable;  // the path changes with the content: may be cached for ever
 };
+
+/// All of them. Defined in the source that web/tools/build.mjs generates.
+std::span<const WebFile> web_files();
 
 /// The file at `path`, without its query; null if the website has none there. It lives as long as the process.
 const WebFile* find_web_file(std::string_view path);

@@ -1,14 +1,12 @@
 /** A platform that the test plays: an admin with two keys, and usage. */
 import { changeInfo } from "./steps.mjs";
 
-const day = (back) => {
-  const date = new Date(Date.now() - back * 86_400_000);
-  return [date.getFullYear(), date.getMonth() + 1, date.getDate()].map((n) => String(n).padStart(2, "0")).join("-");
-};
+const day = (back) => new Date(Date.now() - back * 86_400_000).toISOString().slice(0, 10);
 const row = (back, model, key, requests) => ({
   day: day(back),
   model,
-  key,
+  key: `id-${key}`,
+  name: key,
   requests,
   prompt_cache_hit_tokens: requests * 100,
   prompt_cache_miss_tokens: requests * 50,
@@ -18,13 +16,14 @@ const row = (back, model, key, requests) => ({
 
 /** A server with accounts and one admin, whose key is sk-admin. */
 export async function playPlatform(page) {
+  const none = { models: [], requests_per_minute: null, tokens_per_minute: null, concurrent_requests: null, monthly_tokens: null, balance: null, expires: null };
   const keys = [
-    { id: "k1", name: "root", role: "admin", created: "2026-01-02T03:04:05Z", revoked: false, limits: {}, balance: null },
-    { id: "k2", name: "jobs", role: "user", created: "2026-01-03T03:04:05Z", revoked: false, limits: { requests_per_minute: 60 }, balance: "1.500000" },
+    { id: "k1", name: "root", role: "admin", created: 1767323045, revoked: null, ...none, balance: null },
+    { id: "k2", name: "jobs", role: "user", created: 1767409445, revoked: null, ...none, requests_per_minute: 60, balance: "1.500000" },
   ];
   await changeInfo(page, { auth: true, accounts: true });
   const answers = {
-    "/api/platform/me": () => ({ id: "k1", name: "root", role: "admin", limits: {} }),
+    "/api/platform/me": () => ({ id: "k1", name: "root", role: "admin" }),
     "/user/balance": () => ({ is_available: true, balance_infos: [{ currency: "USD", total_balance: "41.500000", granted_balance: "0", topped_up_balance: "41.5" }] }),
     "/api/platform/usage": (url) => ({
       currency: "USD",
@@ -37,10 +36,10 @@ export async function playPlatform(page) {
     "/api/platform/prices": () => ({ currency: "USD", models: [{ model: "deepseek-v3", cache_hit: "0.07", cache_miss: "0.27", output: "1.10" }] }),
     "/api/platform/keys": (_, body) => {
       if (!body) return { keys };
-      keys.push({ id: "k3", name: body.name, role: body.role, created: "2026-02-01T00:00:00Z", revoked: false, limits: { requests_per_minute: body.requests_per_minute }, balance: null });
+      keys.push({ id: "k3", name: body.name, role: body.role, created: 1769904000, revoked: null, ...none, ...body });
       return { id: "k3", secret: "sk-secret-once" };
     },
-    "/api/platform/keys/k2/revoke": () => ((keys[1].revoked = true), {}),
+    "/api/platform/keys/k2/revoke": () => ((keys[1].revoked = 1770000000), {}),
     "/api/platform/keys/k2/rotate": () => ({ id: "k2", secret: "sk-rotated" }),
   };
   const handle = (route) => {
@@ -48,6 +47,7 @@ export async function playPlatform(page) {
     if (route.request().headers()["authorization"] !== "Bearer sk-admin") {
       return route.fulfill({ status: 401, json: { error: { message: "Authentication fails" } } });
     }
+    if (url.searchParams.get("format") === "csv") return route.fulfill({ contentType: "text/csv", body: "day,key\r\n" });
     return route.fulfill({ json: answers[url.pathname](url, route.request().postDataJSON()) });
   };
   await page.route("**/api/platform/**", handle);

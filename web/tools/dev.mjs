@@ -3,18 +3,16 @@
 // default http://127.0.0.1:8000).
 import { readFileSync } from "node:fs";
 import { createServer, request } from "node:http";
-import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "./build.mjs";
 
 const upstream = new URL(process.argv[2] ?? "http://127.0.0.1:8000");
 const port = Number(process.argv[3] ?? 5173);
-const folder = join(tmpdir(), `hadal-web-${process.pid}`);
 const header = join(dirname(fileURLToPath(import.meta.url)), "../../hadal/serve/web_ui.h");
 const policy = [...readFileSync(header, "utf8").matchAll(/^ {4}"(.*)"/gm)].map((line) => line[1]).join("");
 
-let files = await build(folder);
+let files = await build();
 
 function pass(incoming, outgoing) {
   const { method, url, headers } = incoming;
@@ -33,7 +31,7 @@ function pass(incoming, outgoing) {
 createServer(async (incoming, outgoing) => {
   const { pathname } = new URL(incoming.url, "http://localhost");
   try {
-    if (["/", "/platform", "/status"].includes(pathname)) files = await build(folder);
+    if (["/", "/platform", "/status"].includes(pathname)) files = await build();
   } catch (error) {
     outgoing.writeHead(500, { "Content-Type": "text/plain" });
     outgoing.end(String(error));
@@ -47,5 +45,5 @@ createServer(async (incoming, outgoing) => {
     "Cache-Control": "no-store",
     ...(file.gzip ? { "Content-Encoding": "gzip" } : {}),
   });
-  outgoing.end(readFileSync(join(folder, file.file)));
+  outgoing.end(file.bytes);
 }).listen(port, "127.0.0.1", () => console.log(`http://localhost:${port} → ${upstream.origin}`));

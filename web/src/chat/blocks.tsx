@@ -1,5 +1,5 @@
 /** A message's Markdown, drawn block by block: while it grows, only its last block is drawn again. */
-import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { memo } from "./memo";
 import { t } from "../lib/i18n";
 import { renderBlock, toBlocks, type Block } from "../lib/markdown";
@@ -54,8 +54,30 @@ const BlockView = memo(
   (before, after) => before.block.key === after.block.key,
 );
 
+// A text whose parsing takes long is parsed again only after this many times as long.
+const PATIENCE = 10;
+
+/** The text's blocks, as of now or, where parsing is slow, of a moment ago. */
+function useBlocks(text: string): Block[] {
+  const last = useRef({ text: "", blocks: [] as Block[], until: 0 });
+  const [, draw] = useState(0);
+  const wait = text === last.current.text ? 0 : last.current.until - performance.now();
+  if (text !== last.current.text && wait <= 0) {
+    const started = performance.now();
+    const blocks = toBlocks(text);
+    const now = performance.now();
+    last.current = { text, blocks, until: now + PATIENCE * (now - started) };
+  }
+  useEffect(() => {
+    if (wait <= 0) return;
+    const timer = setTimeout(() => draw((n) => n + 1), wait);
+    return () => clearTimeout(timer);
+  });
+  return last.current.blocks;
+}
+
 export function Markdown({ text }: { text: string }) {
-  const blocks = useMemo(() => toBlocks(text), [text]);
+  const blocks = useBlocks(text);
   return (
     <div class="markdown">
       {blocks.map((block, i) => (

@@ -3,13 +3,18 @@
  * passes a short list of elements and attributes; the page's Content-Security-Policy forbids inline script and style.
  */
 import DOMPurify, { type Config } from "dompurify";
-import { Marked, type Token, type TokensList } from "marked";
+import { Lexer, Marked, type Token, type TokensList } from "marked";
 import { escapeHtml } from "./escape";
 import { highlight } from "./highlight";
 import { mathExtension } from "./math";
 
-// Beyond this the text is shown as it is.
-const LONGEST = 400_000;
+// Bounds for texts that repeat themselves for ever, or are meant to hang the page: some of Markdown's rules take time
+// that grows with the square of a text. Beyond these, text is shown as it is: in all, of one paragraph, and formulas of a
+// text with more openings than this.
+const LONGEST = 200_000;
+const LONGEST_PARAGRAPH = 8_000;
+const MOST_FORMULAS = 4_000;
+const MOST_FORMULA_BLOCKS = 1_000;
 // The only tags that a text may use itself, and only bare.
 const HARMLESS_TAG = /^<\/?(?:br|sub|sup|kbd|b|i|u)\s*\/?>$/i;
 const LINK = /^(?:https?:\/\/|mailto:)/i;
@@ -44,7 +49,17 @@ function link(href: string, html: string, title?: string | null): string {
   return `<a href="${escapeHtml(safe)}"${title ? ` title="${escapeHtml(title)}"` : ""}>${html}</a>`;
 }
 
-const marked = new Marked({ gfm: true, breaks: false, async: false }, mathExtension, {
+class BoundedLexer extends Lexer {
+  override inlineTokens(source: string, tokens: Token[] = []): Token[] {
+    if (source.length <= LONGEST_PARAGRAPH) return super.inlineTokens(source, tokens);
+    tokens.push({ type: "text", raw: source, text: source, escaped: false });
+    return tokens;
+  }
+}
+
+const withMath = new Marked({ gfm: true, breaks: false, async: false }, mathExtension);
+const withoutMath = new Marked({ gfm: true, breaks: false, async: false });
+withMath.use({
   renderer: {
     html: ({ text }) => (HARMLESS_TAG.test(text.trim()) ? text : escapeHtml(text)),
     // Nothing is loaded from elsewhere: an image is a link to it.
@@ -84,18 +99,35 @@ export interface Block {
   tokens: TokensList | Token[];
 }
 
+function hasTooMuchMath(text: string): boolean {
+  const count = (pattern: RegExp) => text.match(pattern)?.length ?? 0;
+  return count(/\$|\\[([]/g) > MOST_FORMULAS || count(/^ {0,3}(?:\$\$|\\\[)/gm) > MOST_FORMULA_BLOCKS;
+}
+
+function asWritten(text: string): Block[] {
+  return [{ key: text, tokens: [{ type: "code", raw: text, text } as Token] }];
+}
+
 /** The text's blocks; while it grows, all but the last ones keep their key, so that only those are rendered again. */
 export function toBlocks(text: string): Block[] {
-  if (text.length > LONGEST) {
-    return [{ key: text, tokens: [{ type: "code", raw: text, text } as Token] }];
+  if (text.length > LONGEST) return asWritten(text);
+  const rules = hasTooMuchMath(text) ? withoutMath : withMath;
+  let tokens: TokensList;
+  try {
+    tokens = new BoundedLexer(rules.defaults).lex(text);
+  } catch {
+    return asWritten(text); // quotes in quotes in quotes, deeper than the stack
   }
-  const tokens = marked.lexer(text);
   const links = JSON.stringify(tokens.links);
   return tokens.filter((token) => token.type !== "space").map((token) => ({ key: token.raw + links, tokens: [token] }));
 }
 
 export function renderBlock(block: Block): DocumentFragment {
-  return sanitise(marked.parser(block.tokens));
+  try {
+    return sanitise(withMath.parser(block.tokens));
+  } catch {
+    return sanitise(`<pre><code>${escapeHtml(block.tokens.map(({ raw }) => raw).join(""))}</code></pre>`);
+  }
 }
 
 export function sanitise(html: string): DocumentFragment {

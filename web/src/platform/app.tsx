@@ -8,7 +8,7 @@ import { KeyForm, Notice, PageHeader } from "../lib/ui";
 import { CodePage } from "./code";
 import { KeysPage } from "./keys";
 import { PricesPage } from "./prices";
-import type { Me } from "./types";
+import type { Account } from "./types";
 import { UsagePage } from "./usage";
 
 type Section = "usage" | "keys" | "prices" | "code";
@@ -36,17 +36,22 @@ function SignIn({ onKey }: { onKey: (key: string, remember: boolean) => void }) 
 }
 
 /** Who the stored key belongs to; asks again when `attempt` changes. */
-function useMe(info: Info | null, attempt: number): { me: Me | null; failed: string; settled: boolean } {
-  const [state, setState] = useState<{ me: Me | null; failed: string; settled: boolean }>({ me: null, failed: "", settled: false });
+function useMe(info: Info | null, attempt: number): { me: Account | null; failed: string; settled: boolean } {
+  const [state, setState] = useState<{ me: Account | null; failed: string; settled: boolean }>({ me: null, failed: "", settled: false });
   useEffect(() => {
     if (!info) return;
     if (!info.accounts || !prefs.key()) {
       setState({ me: null, failed: "", settled: true });
       return;
     }
-    get<Me>("/api/platform/me").then(
+    get<Account>("/api/platform/me").then(
       (me) => setState({ me, failed: "", settled: true }),
       (error: Error) => {
+        // A key of the command line administers but has no account.
+        if (error instanceof ApiError && error.status === 404) {
+          setState({ me: { id: "", name: t("serverKey"), role: "admin" }, failed: "", settled: true });
+          return;
+        }
         const refused = error instanceof ApiError && error.status === 401;
         if (refused) prefs.setKey("", false);
         setState({ me: null, failed: refused ? t("signInFailed") : error.message, settled: true });
@@ -77,7 +82,7 @@ function useInfo(attempt: number): { info: Info | null; problem: string } {
   return { info, problem };
 }
 
-function Sections({ info, me, attempt }: { info: Info; me: Me | null; attempt: () => void }) {
+function Sections({ info, me, attempt }: { info: Info; me: Account | null; attempt: () => void }) {
   const sections: Section[] = ["code"];
   if (info.accounts) sections.unshift("usage", ...(me?.role === "admin" ? (["keys"] as const) : []), "prices");
   const section = useSection(sections);

@@ -8,25 +8,24 @@ import { Icon } from "../lib/icons";
 import { Confirm, CopyButton, Dialog, Notice } from "../lib/ui";
 import type { KeyInfo, Limits } from "./types";
 
-const LIMITS: [string, Word][] = [
+const LIMITS: [keyof Limits, Word][] = [
   ["requests_per_minute", "requestsPerMinute"],
   ["tokens_per_minute", "tokensPerMinute"],
-  ["tokens_per_day", "tokensPerDay"],
-  ["max_concurrent", "maxConcurrent"],
+  ["concurrent_requests", "concurrentRequests"],
+  ["monthly_tokens", "monthlyTokens"],
 ];
 
-function created(value: string | number): string {
-  const date = new Date(typeof value === "number" ? value * 1000 : value);
-  return Number.isNaN(date.getTime()) ? String(value) : date.toLocaleDateString(locale());
+function date(seconds: number): string {
+  return new Date(seconds * 1000).toLocaleDateString(locale());
 }
 
-function limitsText(limits: Limits | undefined): string {
-  const parts = Object.entries(limits ?? {})
-    .filter(([, value]) => value !== null && value !== "" && value !== 0)
-    .map(([name, value]) => {
-      const word = LIMITS.find(([key]) => key === name)?.[1];
-      return `${word ? t(word) : name}: ${typeof value === "number" ? integer(value) : value}`;
-    });
+function limitsText(key: KeyInfo): string {
+  const parts = LIMITS.flatMap(([name, word]) => {
+    const limit = key[name];
+    return limit === null ? [] : [`${t(word)}: ${integer(limit)}`];
+  });
+  if (key.models.length > 0) parts.push(`${t("model")}: ${key.models.join(", ")}`);
+  if (key.expires !== null) parts.push(t("until", { date: date(key.expires) }));
   return parts.join(" · ") || t("noLimits");
 }
 
@@ -34,12 +33,14 @@ function NewKey({ onDone, onClose }: { onDone: (secret: string) => void; onClose
   const [name, setName] = useState("");
   const [role, setRole] = useState("user");
   const [limits, setLimits] = useState<Record<string, string>>({});
+  const [balance, setBalance] = useState("");
   const [problem, setProblem] = useState("");
   const create = async () => {
     const given = Object.entries(limits).filter(([, value]) => value.trim() !== "");
     const numbers = Object.fromEntries(given.map(([key, value]) => [key, Number(value)]));
+    const money = balance.trim() === "" ? {} : { balance: balance.trim() };
     try {
-      onDone((await post<{ secret: string }>("/api/platform/keys", { name: name.trim(), role, ...numbers })).secret);
+      onDone((await post<{ secret: string }>("/api/platform/keys", { name: name.trim(), role, ...numbers, ...money })).secret);
     } catch (error) {
       setProblem((error as Error).message);
     }
@@ -82,6 +83,17 @@ function NewKey({ onDone, onClose }: { onDone: (secret: string) => void; onClose
                 />
               </label>
             ))}
+            <label>
+              <span>{t("balance")}</span>
+              <input
+                name="balance"
+                inputMode="decimal"
+                pattern="[0-9]+([.][0-9]{1,6})?"
+                placeholder="10.00"
+                value={balance}
+                onInput={(event) => setBalance(event.currentTarget.value)}
+              />
+            </label>
           </div>
         </fieldset>
         <div class="actions">
@@ -135,8 +147,8 @@ function KeyTable({ keys, ask }: { keys: KeyInfo[]; ask: (asking: Asking) => voi
                 {key.name} <code class="id">{key.id}</code>
               </th>
               <td>{t(key.role === "admin" ? "roleAdmin" : "roleUser")}</td>
-              <td>{created(key.created)}</td>
-              <td>{limitsText(key.limits)}</td>
+              <td>{date(key.created)}</td>
+              <td>{limitsText(key)}</td>
               <td class="number">{key.balance === null ? t("unlimited") : shortDecimal(key.balance)}</td>
               <td>
                 <span class={`badge ${key.revoked ? "off" : "on"}`}>{t(key.revoked ? "revoked" : "active")}</span>

@@ -1,12 +1,17 @@
 /** What the platform's endpoints answer. Money is a decimal string. */
 
-export type Limits = Record<string, number | string | null>;
-
-export interface Me {
+export interface Account {
+  /** Empty: one of the server's own keys (--api-key), which has no account. */
   id: string;
   name: string;
   role: "admin" | "user";
-  limits: Limits;
+}
+
+export interface Limits {
+  requests_per_minute: number | null;
+  tokens_per_minute: number | null;
+  concurrent_requests: number | null;
+  monthly_tokens: number | null;
 }
 
 export interface Balance {
@@ -18,6 +23,7 @@ export interface UsageRow {
   day: string;
   model: string;
   key: string;
+  name: string;
   requests: number;
   prompt_cache_hit_tokens: number;
   prompt_cache_miss_tokens: number;
@@ -30,14 +36,13 @@ export interface UsageReply {
   currency: string;
 }
 
-export interface KeyInfo {
-  id: string;
-  name: string;
-  role: "admin" | "user";
-  created: string | number;
-  revoked: boolean | string | number | null;
-  limits: Limits;
+/** Times are seconds since 1970. */
+export interface KeyInfo extends Account, Limits {
+  models: string[];
   balance: string | null;
+  created: number;
+  expires: number | null;
+  revoked: number | null;
 }
 
 export interface Prices {

@@ -1,13 +1,13 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { get } from "../lib/api";
+import { get, request } from "../lib/api";
 import { shortDecimal } from "../lib/decimal";
-import { compact, integer, isoDay, percent } from "../lib/format";
+import { compact, integer, percent } from "../lib/format";
 import { t, type Word } from "../lib/i18n";
 import { Icon } from "../lib/icons";
 import { download, Notice } from "../lib/ui";
-import type { Balance, Me, UsageReply } from "./types";
+import type { Account, Balance, UsageReply } from "./types";
 import { modelColor, UsageChart } from "./usage_chart";
-import { daysOf, sum, sumBy, toCsv, type Measure, type Sum } from "./usage_sums";
+import { lastDays, sum, sumBy, type Measure, type Sum } from "./usage_sums";
 
 const PERIODS = [7, 30, 90];
 const MEASURES: [Measure, Word][] = [
@@ -116,31 +116,30 @@ function Chart(props: { reply: UsageReply; days: string[]; models: string[] }) {
   );
 }
 
-function usePeriod(period: number) {
-  return useMemo(() => {
-    const to = new Date();
-    const from = new Date(to.getFullYear(), to.getMonth(), to.getDate() - period + 1);
-    return { from: isoDay(from), to: isoDay(to), days: daysOf(from, to) };
-  }, [period]);
-}
-
-export function UsagePage({ me }: { me: Me }) {
+export function UsagePage({ me }: { me: Account }) {
   const [period, setPeriod] = useState(30);
-  const [all, setAll] = useState(false);
+  const own = me.id !== "";
+  const [all, setAll] = useState(!own);
   const [reply, setReply] = useState<UsageReply | null>(null);
   const [balance, setBalance] = useState<Balance | null>(null);
   const [problem, setProblem] = useState("");
-  const { from, to, days } = usePeriod(period);
+  const days = useMemo(() => lastDays(period, Date.now()), [period]);
+  const [from, to] = [days[0]!, days.at(-1)!];
+  const path = `/api/platform/usage?from=${from}&to=${to}${all ? "&all=1" : ""}`;
 
   useEffect(() => {
     const abort = new AbortController();
     const { signal } = abort;
     const failed = (error: Error) => signal.aborted || setProblem(error.message);
-    get<UsageReply>(`/api/platform/usage?from=${from}&to=${to}${all ? "&all=1" : ""}`, { signal }).then(setReply, failed);
+    get<UsageReply>(path, { signal }).then(setReply, failed);
     get<Balance>("/user/balance", { signal }).then(setBalance, failed);
     return () => abort.abort();
-  }, [from, to, all]);
+  }, [path]);
 
+  const exportCsv = async () => {
+    const csv = await (await request(`${path}&format=csv`)).text();
+    download(`usage-${from}-${to}.csv`, "text/csv", csv);
+  };
   const byModel = useMemo(() => sumBy(reply?.days ?? [], "model"), [reply]);
   const byKey = useMemo(() => sumBy(reply?.days ?? [], "key"), [reply]);
   return (
@@ -153,7 +152,7 @@ export function UsagePage({ me }: { me: Me }) {
             </button>
           ))}
         </div>
-        {me.role === "admin" && (
+        {me.role === "admin" && own && (
           <label class="check">
             <input type="checkbox" checked={all} onChange={(event) => setAll(event.currentTarget.checked)} />
             <span>{t("allKeys")}</span>
@@ -164,7 +163,7 @@ export function UsagePage({ me }: { me: Me }) {
           type="button"
           class="button"
           disabled={!reply?.days.length}
-          onClick={() => reply && download(`usage-${from}-${to}.csv`, "text/csv", toCsv(reply.days, reply.currency))}
+          onClick={() => void exportCsv()}
         >
           <Icon name="download" /> {t("exportCsv")}
         </button>

@@ -51,7 +51,7 @@ export function UsageChart({ rows, days, models, what, label }: Props) {
         },
         series: [{}, ...series.reverse()],
         axes: [
-          { ...axis, grid: { show: false }, space: 64, incrs: [1, 2, 7, 14, 30], values: (_, at) => at.map((i) => (days[i] ? shortDay(days[i]) : "")) },
+          { ...axis, grid: { show: false }, size: 28, space: 64, incrs: [1, 2, 7, 14, 30], values: (_, at) => at.map((i) => (days[i] ? shortDay(days[i]) : "")) },
           { ...axis, size: 60, values: (_, ticks) => ticks.map(number) },
         ],
       };

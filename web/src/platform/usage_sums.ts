@@ -1,6 +1,6 @@
 /** Usage added up in the ways that the page shows it. */
 import { sumDecimals } from "../lib/decimal";
-import { isoDay } from "../lib/format";
+import { utcDay } from "../lib/format";
 import type { UsageRow } from "./types";
 
 export interface Sum {
@@ -24,21 +24,17 @@ export function sum(name: string, rows: UsageRow[]): Sum {
   };
 }
 
-/** A sum for each model or key, by name. */
+/** A sum for each model or key, in the order of their names. */
 export function sumBy(rows: UsageRow[], field: "model" | "key"): Sum[] {
-  const names = [...new Set(rows.map((row) => row[field]))].sort();
-  return names.map((name) => sum(name, rows.filter((row) => row[field] === name)));
+  const groups = new Map<string, UsageRow[]>();
+  for (const row of rows) groups.set(row[field], [...(groups.get(row[field]) ?? []), row]);
+  const sums = [...groups.values()].map((group) => sum(field === "model" ? group[0]!.model : group[0]!.name, group));
+  return sums.sort((a, b) => a.name.localeCompare(b.name));
 }
 
-/** Every day of the period, from first to last, as YYYY-MM-DD. */
-export function daysOf(from: Date, to: Date): string[] {
-  const days: string[] = [];
-  const day = new Date(from.getFullYear(), from.getMonth(), from.getDate(), 12);
-  while (isoDay(day) <= isoDay(to)) {
-    days.push(isoDay(day));
-    day.setDate(day.getDate() + 1);
-  }
-  return days;
+/** The last `count` days as YYYY-MM-DD, today last; UTC, as the server counts them. */
+export function lastDays(count: number, now: number): string[] {
+  return Array.from({ length: count }, (_, i) => utcDay(now - (count - 1 - i) * 86_400_000));
 }
 
 export type Measure = "cost" | "tokens" | "requests";
@@ -59,21 +55,4 @@ export function stacks(rows: UsageRow[], days: string[], models: string[], what:
     }
     return [...below];
   });
-}
-
-/** One field of a CSV line. A leading sign would be a formula to a spreadsheet. */
-function csvField(value: string | number): string {
-  const text = typeof value === "number" ? String(value) : value.replace(/^[=+\-@\t\r]/, "'$&");
-  return /[",\n\r]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
-}
-
-export function toCsv(rows: UsageRow[], currency: string): string {
-  const head = ["day", "model", "key", "requests", "prompt_cache_hit_tokens", "prompt_cache_miss_tokens"];
-  const lines = rows.map((row) =>
-    [
-      row.day, row.model, row.key, row.requests, row.prompt_cache_hit_tokens, row.prompt_cache_miss_tokens,
-      row.completion_tokens, row.cost, currency,
-    ].map(csvField).join(","),
-  );
-  return [[...head, "completion_tokens", "cost", "currency"].join(","), ...lines].join("\n") + "\n";
 }

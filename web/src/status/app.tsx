@@ -6,7 +6,7 @@ import { ApiError, get } from "../lib/api";
 import { axisStyle, cssColor, mount } from "../lib/chart";
 import { compact, integer, percent, rate, uptime } from "../lib/format";
 import { useTheme } from "../lib/hooks";
-import { t } from "../lib/i18n";
+import { locale, t } from "../lib/i18n";
 import { prefs } from "../lib/prefs";
 import { KeyForm, Notice, PageHeader } from "../lib/ui";
 import { ExpertMap } from "./expert_map";
@@ -165,7 +165,7 @@ function SpeedChart({ speed }: { speed: Live["speed"] }) {
       return new uPlot(
         {
           width,
-          height: 180,
+          height: 190,
           legend: { show: false },
           cursor: { show: false },
           scales: {
@@ -174,7 +174,7 @@ function SpeedChart({ speed }: { speed: Live["speed"] }) {
           },
           series: [{}, line(t("generation"), "var(--accent)"), line(t("promptSpeed"), "var(--second)")],
           axes: [
-            { ...axis, space: 80, values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" })) },
+            { ...axis, size: 28, space: 80, values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toLocaleTimeString(locale(), { timeStyle: "medium", hour12: false })) },
             { ...axis, size: 48, values: (_, ticks) => ticks.map((tick) => compact(tick)) },
           ],
         },
