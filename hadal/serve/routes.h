@@ -54,6 +54,7 @@ asio::awaitable<void> version(Exchange& http, Service& service);
 asio::awaitable<void> model_info(Exchange& http, Service& service);
 asio::awaitable<void> server_info(Exchange& http, Service& service);
 asio::awaitable<void> flush_cache(Exchange& http, Service& service);
+asio::awaitable<void> web_page(Exchange& http, Service& service);
 asio::awaitable<void> user_balance(Exchange& http, Service& service);
 asio::awaitable<void> platform_me(Exchange& http, Service& service);
 asio::awaitable<void> platform_usage(Exchange& http, Service& service);
