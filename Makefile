@@ -29,6 +29,7 @@ run: configure  ## build the binary, then a story from the built-in model
 	@$(call compile,hadal)
 	$(if $(filter release,$(PRESET)),build/hadal,$(dir)/cli/hadal) generate -p "Once upon a time" --echo --seed 3
 
+test: groups += clients
 test: build  ## build, then every test (PRESET=asan, tsan, clang, debug as well)
 	ctest --preset $(PRESET) -j $(JOBS) $(if $(TESTS),-R '$(TESTS)')
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs by apt what is missing of the named groups (default: build). Nothing missing: a query of a tenth of a
-# second, no root, no network. Groups: build, clang (the presets clang, asan, tsan), lint (make lint, make format).
+# second, no root, no network. Groups: build, browser (the tests of the website), clang (the presets clang, asan, tsan), clients
+# (the tests of the server by other programs), lint (make lint, make format).
 #
-#   tools/install_deps.sh [build|browser|clang|lint]...
+#   tools/install_deps.sh [build|browser|clang|clients|lint]...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,12 +24,13 @@ for group in "${@:-build}"; do
       ;;
     browser) packages+=(chromium) ;;
     clang) packages+=(clang libclang-rt-14-dev) ;;
+    clients) packages+=(python3-venv) ;;
     lint)
       packages+=(clang-format clang-tidy shellcheck)
       command -v rustup >/dev/null 2>&1 || packages+=(rustfmt-web)
       ;;
     *)
-      echo "install_deps: no group '$group'; there are build, browser, clang and lint" >&2
+      echo "install_deps: no group '$group'; there are build, browser, clang, clients and lint" >&2
       exit 2
       ;;
   esac
