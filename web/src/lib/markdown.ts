@@ -10,11 +10,12 @@ import { mathExtension } from "./math";
 
 // Bounds for texts that repeat themselves for ever, or are meant to hang the page: some of Markdown's rules take time
 // that grows with the square of a text. Beyond these, text is shown as it is: in all, of one paragraph, and formulas of a
-// text with more openings than this.
+// text with more openings than this; and what lies deeper in quotes and lists.
 const LONGEST = 200_000;
 const LONGEST_PARAGRAPH = 8_000;
 const MOST_FORMULAS = 4_000;
 const MOST_FORMULA_BLOCKS = 1_000;
+const DEEPEST = 20;
 // The only tags that a text may use itself, and only bare.
 const HARMLESS_TAG = /^<\/?(?:br|sub|sup|kbd|b|i|u)\s*\/?>$/i;
 const LINK = /^(?:https?:\/\/|mailto:)/i;
@@ -50,6 +51,20 @@ function link(href: string, html: string, title?: string | null): string {
 }
 
 class BoundedLexer extends Lexer {
+  private depth = 0;
+
+  override blockTokens(source: string, tokens: Token[] | TokensList = [], clipped = false): TokensList {
+    const out = tokens as TokensList;
+    if (this.depth >= DEEPEST) {
+      out.push({ type: "text", raw: source, text: source, escaped: false });
+      return out;
+    }
+    this.depth++;
+    super.blockTokens(source, out, clipped);
+    this.depth--;
+    return out;
+  }
+
   override inlineTokens(source: string, tokens: Token[] = []): Token[] {
     if (source.length <= LONGEST_PARAGRAPH) return super.inlineTokens(source, tokens);
     tokens.push({ type: "text", raw: source, text: source, escaped: false });
@@ -112,22 +127,13 @@ function asWritten(text: string): Block[] {
 export function toBlocks(text: string): Block[] {
   if (text.length > LONGEST) return asWritten(text);
   const rules = hasTooMuchMath(text) ? withoutMath : withMath;
-  let tokens: TokensList;
-  try {
-    tokens = new BoundedLexer(rules.defaults).lex(text);
-  } catch {
-    return asWritten(text); // quotes in quotes in quotes, deeper than the stack
-  }
+  const tokens = new BoundedLexer(rules.defaults).lex(text);
   const links = JSON.stringify(tokens.links);
   return tokens.filter((token) => token.type !== "space").map((token) => ({ key: token.raw + links, tokens: [token] }));
 }
 
 export function renderBlock(block: Block): DocumentFragment {
-  try {
-    return sanitise(withMath.parser(block.tokens));
-  } catch {
-    return sanitise(`<pre><code>${escapeHtml(block.tokens.map(({ raw }) => raw).join(""))}</code></pre>`);
-  }
+  return sanitise(withMath.parser(block.tokens));
 }
 
 export function sanitise(html: string): DocumentFragment {
