@@ -32,7 +32,7 @@ struct EngineLimits {
   bool prefix_caching = true;
   Speculation speculation = Speculation::kOff;
   int64_t num_speculative_tokens = 4;  // drafts at most; MTP makes one
-  std::string kv_cache_folder{};         // where computed prompts are kept for other processes; "": nowhere
+  std::string kv_cache_folder{};       // where computed prompts are kept for other processes; "": nowhere
   int64_t kv_cache_folder_bytes = int64_t{10} << 30;
 };
 

@@ -38,7 +38,8 @@ TEST(WebUi, PagesReferToNothingElsewhere) {
   for (const char* path : {"/", "/platform", "/status"}) {
     const auto all = references(find_web_file(path)->bytes);
     EXPECT_GE(all.size(), 4u) << path;
-    for (const std::string& reference : all) EXPECT_NE(find_web_file(reference), nullptr) << path << ": " << reference;
+    for (const std::string& reference : all)
+      EXPECT_NE(find_web_file(reference), nullptr) << path << ": " << reference;
   }
 }
 
@@ -57,7 +58,8 @@ TEST(WebUi, FilesHaveTypesTagsAndWholeBytes) {
 }
 
 TEST(WebUi, WhatIsNotThereIsNotFound) {
-  for (const char* path : {"", "/index.html", "/assets", "/assets/", "//", "/../etc/passwd", "/status/", "/Platform"})
+  for (const char* path :
+       {"", "/index.html", "/assets", "/assets/", "//", "/../etc/passwd", "/status/", "/Platform"})
     EXPECT_EQ(find_web_file(path), nullptr) << path;
   EXPECT_NE(find_web_file("/assets/licenses.txt"), nullptr);
 }
