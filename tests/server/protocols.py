@@ -11,6 +11,8 @@ COLOUR_SCHEMA = {
     "required": ["colour"],
     "additionalProperties": False,
 }
+# So small a model writes white space for ever where a schema lets it.
+COMPACT_COLOUR_SCHEMA = COLOUR_SCHEMA | {"x-guidance": {"whitespace_flexible": False}}
 # As R1's: the prompt ends in <think>.
 THINKING_TEMPLATE = (
     "{% for m in messages %}{% if m.role == 'user' %}<｜User｜>{{ m.content }}"

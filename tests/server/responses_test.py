@@ -5,7 +5,7 @@ import tempfile
 from typing import Any
 
 import openai
-from protocols import COLOUR_SCHEMA, SUM_ANSWER, thinking_model
+from protocols import COLOUR_SCHEMA, COMPACT_COLOUR_SCHEMA, SUM_ANSWER, thinking_model
 from support import Server, ServerTest
 
 SUM = "What is 7 plus 5?"
@@ -161,7 +161,7 @@ class Responses(ServerTest):
         self.assertEqual(stored.output_text, given.output_text)
 
     def test_a_schema_makes_json(self) -> None:
-        schema = {"type": "json_schema", "name": "paint", "schema": COLOUR_SCHEMA, "strict": True}
+        schema = {"type": "json_schema", "name": "paint", "schema": COMPACT_COLOUR_SCHEMA, "strict": True}
         response = self.client.responses.create(input=SUM, text={"format": schema}, **GREEDY)
         self.assertIn(json.loads(response.output_text)["colour"], ("red", "blue"))
         self.assertEqual(response.text.format.type, "json_schema")
