@@ -45,14 +45,15 @@ class LangChain(ServerTest):
         super().setUp()
         from langchain_openai import ChatOpenAI
 
-        self.llm = ChatOpenAI(
-            model="deepseek-chat",
-            openai_api_key="EMPTY",
-            openai_api_base=self.server.url + "/v1",
-            temperature=0.85,
-            max_tokens=60,
-            seed=3,
-        )
+        settings: Any = {
+            "model": "deepseek-chat",
+            "openai_api_key": "EMPTY",
+            "openai_api_base": self.server.url + "/v1",
+            "temperature": 0.85,
+            "seed": 3,
+        }
+        self.llm = ChatOpenAI(**settings, max_tokens=60)
+        self.free = ChatOpenAI(**settings)  # as long as the context
 
     def test_invoke(self) -> None:
         answer = self.llm.invoke("Who are you?")
@@ -76,7 +77,7 @@ class LangChain(ServerTest):
             "required": ["kind", "age"],
             "additionalProperties": False,
         }
-        pet = self.llm.with_structured_output(schema, method="json_schema").invoke("A pet")
+        pet = self.free.with_structured_output(schema, method="json_schema").invoke("A pet")
         self.assertIn(pet["kind"], ("cat", "dog"))
         self.assertIn(pet["age"], range(10))
 
@@ -85,7 +86,7 @@ class LangChain(ServerTest):
             "type": "function",
             "function": {"name": "f", "parameters": {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}},
         }
-        answer = self.llm.bind_tools([tool], tool_choice="f").invoke("Hi")
+        answer = self.free.bind_tools([tool], tool_choice="f").invoke("Hi")
         self.assertEqual(answer.tool_calls[0]["name"], "f")
         self.assertIn(answer.tool_calls[0]["args"]["a"], (1, 2))
 
@@ -155,7 +156,7 @@ class Evaluation(ServerTest):
     def encode(self, text: str) -> list[int]:
         return self.server.post("/tokenize", {"prompt": text, "add_special_tokens": False})["tokens"]
 
-    def check_endings(self, result: Any) -> None:
+    def check_endings(self, result: Any, greedy_too: bool = True) -> None:
         samples = result["samples"]["hadal_endings"]
         self.assertEqual(len(samples), self.NUM_DOCS)
         right = 0
@@ -164,7 +165,8 @@ class Evaluation(ServerTest):
             expected = [self.expected(sample["doc"], name) for name in ("right", "wrong")]
             for (logprob, greedy), (wanted, is_greedy) in zip(found, expected):
                 self.assertAlmostEqual(float(logprob), wanted, delta=BITS_TOLERANCE)
-                self.assertEqual(str(greedy), str(is_greedy))
+                if greedy_too:
+                    self.assertEqual(str(greedy), str(is_greedy))
             right += expected[0][0] > expected[1][0]
         self.assertAlmostEqual(result["results"]["hadal_endings"]["acc,none"], right / self.NUM_DOCS)
         self.assertGreater(right, self.NUM_DOCS / 2)  # a model that has seen stories tells these from shuffled words
@@ -175,7 +177,9 @@ class Evaluation(ServerTest):
 
     def test_sglang_generate(self) -> None:
         with self.remote_tokenizer():
-            self.check_endings(self.evaluate("sglang-generate", "/generate", ["hadal_endings"]))
+            result = self.evaluate("sglang-generate", "/generate", ["hadal_endings"])
+        # lm_eval 0.4.13 takes a token for the greedy one there if it differs from it.
+        self.check_endings(result, greedy_too=False)
 
     def test_generate_until(self) -> None:
         for model, path in (("local-completions", "/v1/completions"), ("sglang-generate", "/generate")):
@@ -206,7 +210,8 @@ class Evaluation(ServerTest):
         self.assertEqual(remote.encode(case["prompt"]), case["prompt_ids"][1:])
         self.assertEqual(remote.decode(case["prompt_ids"][1:]), case["prompt"])
         for case in (case for case in support.GOLDEN["prompts"] if case["kind"] == "chat"):
-            rendered = remote.apply_chat_template([{"role": "user", "content": case["prompt"]}])
+            messages = [{"role": "user", "content": case["prompt"]}]
+            rendered = remote.apply_chat_template(messages, bos_token=remote.bos_token)
             self.assertEqual(rendered, case["rendered"])
 
 
