@@ -101,6 +101,15 @@ void serve(const Options& options) {
   server.finish(std::chrono::seconds(5));
 }
 
+void add_log_options(CLI::App& cmd, serve::ServeOptions& s) {
+  auto* log =
+      cmd.add_option("--request-log", s.request_log, "Append a JSON line for each request to this file");
+  cmd.add_flag("--log-prompts", s.log_prompts, "With what the requests say; else nothing of that is logged")
+      ->needs(log);
+  auto* metrics = cmd.add_flag("!--disable-metrics", s.metrics, "No GET /metrics");
+  cmd.add_flag("--metrics-open", s.metrics_open, "GET /metrics without a key")->excludes(metrics);
+}
+
 }  // namespace
 
 void add_serve(CLI::App& app) {
@@ -160,6 +169,7 @@ void add_serve(CLI::App& app) {
   cmd->add_option("--drain-timeout", options->drain_timeout, "Seconds that answers may take after SIGTERM")
       ->capture_default_str()
       ->check(number_from(0, 86400));
+  add_log_options(*cmd, s);
   cmd->add_option("--max-body-bytes", s.max_body_bytes, "Size of a request at most")
       ->capture_default_str()
       ->check(number_from(1024, 1 << 30));

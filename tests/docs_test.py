@@ -79,8 +79,8 @@ def run_blocks(binary: pathlib.Path) -> list[str]:
 
 @functools.lru_cache(maxsize=None)
 def help_text(binary: pathlib.Path, command: str) -> str | None:
-    """`hadal COMMAND --help`; None when there is no such command."""
-    done = subprocess.run([binary, *([command] if command else []), "--help"], capture_output=True, text=True)
+    """`hadal COMMAND --help`, of a command's own command too; None when there is no such one."""
+    done = subprocess.run([binary, *command.split(), "--help"], capture_output=True, text=True)
     return done.stdout if done.returncode == 0 else None
 
 
@@ -96,6 +96,10 @@ def check_commands(binary: pathlib.Path) -> list[str]:
                 for start in starts[:1]:
                     command = words[start + 1] if start + 1 < len(words) and words[start + 1][0] != "-" else ""
                     known = help_text(binary, command)
+                    inner = words[start + 2] if start + 2 < len(words) else "-"
+                    if known is not None and "Subcommands:" in known and command and inner[0] != "-":
+                        command += " " + inner
+                        known = help_text(binary, command)
                     if known is None:
                         problems.append(f"{name_of(page)}:{line}: hadal has no command '{command}'")
                         continue

@@ -107,7 +107,7 @@ ChatRun::ChatRun(Exchange& http, Service& service, ChatRequest request)
     : http_(http),
       service_(service),
       request_(std::move(request)),
-      generation_(service.engine(), http.executor()) {}
+      generation_(http, service, request_.options.n) {}
 
 void ChatRun::submit() {
   const auto n = static_cast<size_t>(request_.options.n);
@@ -143,6 +143,7 @@ asio::awaitable<bool> ChatRun::run(std::function<asio::awaitable<void>(bool news
     if (!http_.client_gone()) co_await on_news(!items.empty());
   }
   http_.on_gone(nullptr);
+  http_.meter.add_reasoning_tokens(num_reasoning_tokens());
   co_return !http_.client_gone();
 }
 
@@ -151,11 +152,14 @@ int64_t ChatRun::num_completion_tokens() const {
                          [](int64_t sum, const ChatAnswer& a) { return sum + a.choice().num_tokens(); });
 }
 
+int64_t ChatRun::num_reasoning_tokens() const {
+  return std::accumulate(answers_.begin(), answers_.end(), int64_t{0},
+                         [](int64_t sum, const ChatAnswer& a) { return sum + a.num_reasoning_tokens(); });
+}
+
 json ChatRun::usage() const {
-  const int64_t reasoning =
-      std::accumulate(answers_.begin(), answers_.end(), int64_t{0},
-                      [](int64_t sum, const ChatAnswer& a) { return sum + a.num_reasoning_tokens(); });
-  return usage_json(std::ssize(request_.prompt), num_completion_tokens(), num_cached_tokens(), reasoning);
+  return usage_json(std::ssize(request_.prompt), num_completion_tokens(), num_cached_tokens(),
+                    num_reasoning_tokens());
 }
 
 }  // namespace hadal::serve

@@ -190,7 +190,7 @@ class Completion {
       : http_(http),
         service_(service),
         request_(std::move(request)),
-        generation_(service.engine(), http.executor()),
+        generation_(http, service, request_.options.n),
         id_(random_id("cmpl-")),
         created_(unix_time()) {}
 

@@ -86,7 +86,7 @@ class Generate {
       : http_(http),
         service_(service),
         request_(std::move(request)),
-        generation_(service.engine(), http.executor()),
+        generation_(http, service, request_.options.n),
         id_(random_id("")),
         start_(std::chrono::steady_clock::now()) {}
 
