@@ -193,7 +193,10 @@ void add_bench(CLI::App& app) {
   cmd->add_option("--profile", options->profile,
                   "Write where the time went as a Chrome trace (chrome://tracing, Perfetto)");
   cmd->footer(kFooter);
-  cmd->callback([options] { bench(*options); });
+  add_bench_serve(*cmd);
+  cmd->callback([options, cmd] {
+    if (cmd->get_subcommands().empty()) bench(*options);
+  });
 }
 
 }  // namespace hadal::cli

@@ -13,6 +13,7 @@ void add_logits(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_verify(CLI::App& app);
 void add_bench(CLI::App& app);
+void add_bench_serve(CLI::App& bench);
 void add_quantize(CLI::App& app);
 void add_doctor(CLI::App& app);
 void add_plan(CLI::App& app);

@@ -86,6 +86,15 @@ void add_answers(CLI::App& cmd, ServeFlags& f) {
       ->check(number_from(0, 86400));
 }
 
+void add_log_options(CLI::App& cmd, serve::ServeOptions& s) {
+  auto* log =
+      cmd.add_option("--request-log", s.request_log, "Append a JSON line for each request to this file");
+  cmd.add_flag("--log-prompts", s.log_prompts, "With what the requests say; else nothing of that is logged")
+      ->needs(log);
+  auto* metrics = cmd.add_flag("!--disable-metrics", s.metrics, "No GET /metrics");
+  cmd.add_flag("--metrics-open", s.metrics_open, "GET /metrics without a key")->excludes(metrics);
+}
+
 // What pasted commands have and what needs no telling here: there is one machine and no Python, code of a checkpoint never
 // runs, and formats of calls and thoughts are found in the template.
 void add_ignored(CLI::App& cmd, std::vector<std::string>& ignored) {
@@ -152,6 +161,7 @@ void add_serve_flags(CLI::App& cmd, ServeFlags& flags) {
   add_network(cmd, flags.serve);
   add_answers(cmd, flags);
   add_engine(cmd, flags);
+  add_log_options(cmd, flags.serve);
   add_ignored(cmd, flags.ignored);
   name_environment(cmd);
   cmd.add_option("--config", flags.config,

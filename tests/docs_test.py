@@ -96,8 +96,9 @@ def check_commands(binary: pathlib.Path) -> list[str]:
                 for start in starts[:1]:
                     command = words[start + 1] if start + 1 < len(words) and words[start + 1][0] != "-" else ""
                     known = help_text(binary, command)
-                    if known is not None and "Subcommands:" in known and command:
-                        command += " " + (words[start + 2] if start + 2 < len(words) else "")
+                    inner = words[start + 2] if start + 2 < len(words) else "-"
+                    if known is not None and "Subcommands:" in known and command and inner[0] != "-":
+                        command += " " + inner
                         known = help_text(binary, command)
                     if known is None:
                         problems.append(f"{name_of(page)}:{line}: hadal has no command '{command}'")

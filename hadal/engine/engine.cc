@@ -103,7 +103,9 @@ std::vector<MemoryNeed> memory_needs(const model::ModelConfig& config, const Eng
 Engine::Engine(const model::Model& model, ThreadPool& pool, ops::Precision precision, EngineLimits limits)
     : model_(model),
       limits_(complete(limits, model.config)),
-      ctx_{pool, scratch_, precision},
+      experts_(model.config.num_hidden_layers + model.config.num_nextn_predict_layers,
+               model.config.n_routed_experts),
+      ctx_{pool, scratch_, precision, nullptr, &experts_},
       cache_(make_cache(model, limits_, precision)),
       store_(make_store(model, limits_, precision, cache_)),
       scheduler_({.max_tokens_per_step = limits_.max_tokens_per_step,

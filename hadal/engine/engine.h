@@ -83,6 +83,8 @@ class Engine {
   EngineStats stats() const;
   const EngineLimits& limits() const { return limits_; }
   const model::ModelConfig& config() const { return model_.config; }
+  /// What the routers have chosen, by layer; the MTP module's comes after the model's. Any thread.
+  const ops::ExpertCounter& experts() const { return experts_; }
 
   static constexpr int64_t kPageSize = 64;  // x 576 x 2 B = 72 KiB a layer on V3: a core's share of L2
 
@@ -102,6 +104,7 @@ class Engine {
   const model::Model& model_;
   EngineLimits limits_;
   Arena scratch_;
+  ops::ExpertCounter experts_;
   ops::Context ctx_;
   KvCache cache_;
   std::unique_ptr<PrefixStore> store_;

@@ -35,6 +35,8 @@ class EngineLoop {
 
   /// The engine's numbers after its last step, with the requests that it has not seen yet among those that wait.
   EngineStats stats() const;
+  const EngineLimits& limits() const { return engine_.limits(); }
+  const ops::ExpertCounter& experts() const { return engine_.experts(); }
 
   /// Runs the engine until stop() and, after that, until all that was accepted has ended. One call.
   void run();

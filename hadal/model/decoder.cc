@@ -36,7 +36,9 @@ void decoder_layer(ops::Context& ctx, const LayerWeights& w, const ModelConfig& 
   if (w.moe.gate.empty()) {
     mlp_forward(ctx, w.mlp, normed, y);
   } else {
-    moe_forward(ctx, w.moe, c, normed, make_routes(ctx, c, layer, x.shape[0], acts), y);
+    const Routes routes = make_routes(ctx, c, layer, x.shape[0], acts);
+    moe_forward(ctx, w.moe, c, normed, routes, y);
+    if (ctx.experts) ctx.experts->add(layer, routes.ids);
   }
   ops::add(ctx, y, x);
 }

@@ -8,6 +8,7 @@
 #include "hadal/core/thread_pool.h"
 #include "hadal/core/view.h"
 #include "hadal/core/weight.h"
+#include "hadal/ops/expert_counter.h"
 
 namespace hadal::ops {
 
@@ -38,6 +39,7 @@ struct Context {
   Arena& scratch;
   Precision precision;
   InputObserver* observer = nullptr;
+  ExpertCounter* experts = nullptr;  // told what the routers choose
 };
 
 }  // namespace hadal::ops

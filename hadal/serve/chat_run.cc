@@ -109,7 +109,7 @@ ChatRun::ChatRun(Exchange& http, Service& service, ChatRequest request)
       request_(std::move(request)),
       bill_(http, service, request_.options.model, std::ssize(request_.prompt),
             request_.max_tokens * request_.options.n),
-      generation_(service.engine(), http.executor()) {}
+      generation_(http, service, request_.options.n) {}
 
 void ChatRun::submit() {
   const auto n = static_cast<size_t>(request_.options.n);
@@ -146,6 +146,7 @@ asio::awaitable<bool> ChatRun::run(std::function<asio::awaitable<void>(bool news
     if (!http_.client_gone()) co_await on_news(!items.empty());
   }
   http_.on_gone(nullptr);
+  http_.meter.add_reasoning_tokens(num_reasoning_tokens());
   if (!http_.client_gone()) bill_.settle(num_cached_tokens(), num_completion_tokens());
   co_return !http_.client_gone();
 }
@@ -162,11 +163,14 @@ ChatEnd ChatRun::end() const {
           answer.choice().num_tokens(),        answer.num_reasoning_tokens()};
 }
 
+int64_t ChatRun::num_reasoning_tokens() const {
+  return std::accumulate(answers_.begin(), answers_.end(), int64_t{0},
+                         [](int64_t sum, const ChatAnswer& a) { return sum + a.num_reasoning_tokens(); });
+}
+
 json ChatRun::usage() const {
-  const int64_t reasoning =
-      std::accumulate(answers_.begin(), answers_.end(), int64_t{0},
-                      [](int64_t sum, const ChatAnswer& a) { return sum + a.num_reasoning_tokens(); });
-  return usage_json(std::ssize(request_.prompt), num_completion_tokens(), num_cached_tokens(), reasoning);
+  return usage_json(std::ssize(request_.prompt), num_completion_tokens(), num_cached_tokens(),
+                    num_reasoning_tokens());
 }
 
 }  // namespace hadal::serve

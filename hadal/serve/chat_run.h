@@ -75,6 +75,7 @@ class ChatRun {
   ChatEnd end() const;
   int64_t num_cached_tokens() const { return answers_.front().choice().num_cached_tokens(); }
   int64_t num_completion_tokens() const;
+  int64_t num_reasoning_tokens() const;
 
  private:
   void submit();

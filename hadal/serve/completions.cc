@@ -199,7 +199,7 @@ class Completion {
         request_(std::move(request)),
         bill_(http, service, request_.options.model, prompt_tokens(request_),
               request_.max_tokens * request_.options.n * std::ssize(request_.prompts)),
-        generation_(service.engine(), http.executor()),
+        generation_(http, service, request_.options.n),
         id_(random_id("cmpl-")),
         created_(unix_time()) {}
 

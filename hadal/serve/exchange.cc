@@ -127,6 +127,18 @@ std::string Exchange::head(int status, std::string_view content_type, std::optio
   return text + "\r\n";
 }
 
+int Exchange::final_status() const {
+  constexpr int kClientGone = 499;  // nginx's
+  return gone_ ? kClientGone : status_;
+}
+
+std::string_view Exchange::method_name() const {
+  for (const std::string_view known : {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"}) {
+    if (known == request_.method) return known;
+  }
+  return "other";
+}
+
 void Exchange::hang_up() {
   gone_ = true;
   if (on_gone_) on_gone_();
@@ -159,6 +171,7 @@ asio::awaitable<bool> Exchange::send_json(const json& body, int status) {
 
 asio::awaitable<bool> Exchange::begin_sse() {
   status_ = 200;
+  streams_ = true;
   add_field("Cache-Control", "no-cache");
   add_field("X-Accel-Buffering", "no");  // nginx would collect the events
   const std::string text = head(200, "text/event-stream; charset=utf-8", std::nullopt);

@@ -13,6 +13,7 @@
 #include <boost/asio/awaitable.hpp>
 
 #include "hadal/core/json.h"
+#include "hadal/serve/request_meter.h"
 #include "hadal/serve/transport.h"
 
 namespace hadal::serve {
@@ -45,6 +46,10 @@ class Exchange {
   /// Who asks; null where there are no accounts, and for the server's own keys.
   const Account* account() const { return account_.get(); }
   void set_account(std::shared_ptr<const Account> account) { account_ = std::move(account); }
+  /// The route's path in the table: what logs and metrics say instead of what the client wrote.
+  std::string_view route = "unknown";
+  /// What the engine did for it.
+  RequestMeter meter{std::chrono::steady_clock::now()};
 
   /// Fields that the answer gets besides its own.
   void add_field(std::string name, std::string value) {
@@ -62,6 +67,11 @@ class Exchange {
   bool began() const { return status_ != 0; }
   int status() const { return status_; }
   bool client_gone() const { return gone_; }
+  bool streams() const { return streams_; }
+  /// The status as logs and metrics have it: 499 if the client went before its answer was complete.
+  int final_status() const;
+  /// The method, "other" if it is none that HTTP has.
+  std::string_view method_name() const;
   /// The client has ended the connection. Calls on_gone.
   void hang_up();
   /// What to do then; the caller keeps what it needs alive until the exchange goes or sets another.
@@ -82,7 +92,7 @@ class Exchange {
   std::shared_ptr<const Account> account_;
   std::vector<std::pair<std::string, std::string>> extra_;
   int status_ = 0;
-  bool gone_ = false, complete_ = false;
+  bool gone_ = false, complete_ = false, streams_ = false;
   int64_t bytes_sent_ = 0;
 };
 

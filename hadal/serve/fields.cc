@@ -141,7 +141,9 @@ json parse_body(const std::string& body) {
   try {
     value = parse_json(body, "The request's body is not valid JSON", ErrorKind::kRequest);
   } catch (const Error& e) {
-    throw ApiError(400, e.what());
+    std::string message = e.what();  // its place is enough: what stands there may be a prompt
+    message.resize(std::min(message.find(": last read: "), message.size()));
+    throw ApiError(400, message);
   }
   if (!value.is_object())
     throw ApiError(400, fmt::format("The request's body: expected an object, found {}", value.type_name()));

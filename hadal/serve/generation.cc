@@ -43,21 +43,36 @@ struct Generation::Inbox : std::enable_shared_from_this<Inbox> {
   bool interrupted = false;
 };
 
-Generation::Generation(engine::EngineLoop& loop, asio::any_io_executor executor)
-    : loop_(loop), inbox_(std::make_shared<Inbox>(executor)) {}
+Generation::Generation(Exchange& http, Service& service, int64_t num_choices)
+    : service_(service),
+      loop_(service.engine()),
+      meter_(http.meter),
+      inbox_(std::make_shared<Inbox>(http.executor())) {
+  meter_.begin(service.metrics, static_cast<size_t>(num_choices));
+}
 
 Generation::~Generation() {
-  for (size_t i = 0; i < tickets_.size(); ++i) cancel(i);
+  for (size_t i = 0; i < tickets_.size(); ++i) {
+    withdraw(i);
+    meter_.end(i, "abort", std::chrono::steady_clock::now());
+  }
 }
 
 void Generation::submit(size_t number, engine::Request request) {
   if (tickets_.size() <= number) tickets_.resize(number + 1, 0);
+  const int64_t prompt_tokens = std::ssize(request.prompt);
   tickets_[number] = loop_.submit(std::move(request), [inbox = inbox_, number](const engine::Event& event) {
     inbox->put(number, event);
   });
+  meter_.submit(number, prompt_tokens, std::chrono::steady_clock::now());
 }
 
 void Generation::cancel(size_t number) {
+  withdraw(number);
+  meter_.end(number, "stop", std::chrono::steady_clock::now());
+}
+
+void Generation::withdraw(size_t number) {
   if (number >= tickets_.size() || tickets_[number] == 0) return;
   loop_.cancel(std::exchange(tickets_[number], 0));
 }
@@ -65,6 +80,17 @@ void Generation::cancel(size_t number) {
 void Generation::interrupt() {
   inbox_->interrupted = true;
   inbox_->timer.cancel();
+}
+
+void Generation::note(const std::vector<Item>& items) {
+  if (items.empty()) return;
+  const auto now = std::chrono::steady_clock::now();
+  for (const Item& item : items) {
+    meter_.see(item.number, item.event, now);
+    if (is_last(item.event)) tickets_[item.number] = 0;
+  }
+  meter_.end_of_batch(now);
+  service_.speed.see(loop_, now);
 }
 
 asio::awaitable<std::vector<Generation::Item>> Generation::next(std::chrono::steady_clock::duration timeout) {
@@ -82,9 +108,7 @@ asio::awaitable<std::vector<Generation::Item>> Generation::next(std::chrono::ste
       items.push_back({0, engine::FailedEvent{0, ErrorKind::kRequest,
                                               "the client reads more slowly than the model writes"}});
     }
-    for (const Item& item : items) {
-      if (is_last(item.event)) tickets_[item.number] = 0;
-    }
+    note(items);
     if (!items.empty() || inbox_->interrupted || std::chrono::steady_clock::now() >= deadline)
       co_return items;
     inbox_->timer.expires_at(deadline);

@@ -8,23 +8,25 @@
 #include <boost/asio/awaitable.hpp>
 
 #include "hadal/engine/engine_loop.h"
+#include "hadal/serve/exchange.h"
+#include "hadal/serve/service.h"
 
 namespace hadal::serve {
 
-namespace asio = boost::asio;
-
 /// The running requests behind one answer: one for each prompt and choice, told apart by number. Its events come in order;
-/// when it goes, what still runs is cancelled, so a client that hangs up frees its pages at the next step. On one strand.
+/// when it goes, what still runs is cancelled, so a client that hangs up frees its pages at the next step. The request's meter and
+/// the server's metrics hear of all of it from here. On one strand.
 class Generation {
  public:
-  Generation(engine::EngineLoop& loop, asio::any_io_executor executor);
+  /// num_choices: runs of each prompt, with numbers one after the other. Throws ApiError 503 while there is no engine.
+  Generation(Exchange& http, Service& service, int64_t num_choices);
   Generation(const Generation&) = delete;
   Generation& operator=(const Generation&) = delete;
   ~Generation();
 
   /// Throws what EngineLoop::submit throws; then the requests before it are cancelled when this object goes.
   void submit(size_t number, engine::Request request);
-  /// Its events are no longer wanted.
+  /// Its answer has ended by a rule that the engine does not know, a stop string: no more events of it are wanted.
   void cancel(size_t number);
 
   struct Item {
@@ -38,7 +40,12 @@ class Generation {
 
  private:
   struct Inbox;
+  void withdraw(size_t number);
+  void note(const std::vector<Item>& items);
+
+  Service& service_;
   engine::EngineLoop& loop_;
+  RequestMeter& meter_;
   std::shared_ptr<Inbox> inbox_;
   std::vector<engine::EngineLoop::Ticket> tickets_;  // by number; 0: ended or cancelled
 };

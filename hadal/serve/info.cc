@@ -88,6 +88,7 @@ asio::awaitable<void> model_info(Exchange& http, Service& service) {
 // SGLang's bench reads internal_states. Nothing of the command line is here: there are keys in it.
 asio::awaitable<void> server_info(Exchange& http, Service& service) {
   const engine::EngineStats stats = service.engine().stats();
+  service.speed.see(stats, std::chrono::steady_clock::now());
   const json body{{"version", service.version},
                   {"served_model_name", service.model_name()},
                   {"max_model_len", service.max_model_len},

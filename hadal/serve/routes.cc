@@ -68,6 +68,10 @@ constexpr Route kRoutes[] = {
     {kGet, "/v1/health", health, Access::kOpen},
     {kGet, "/ready", ready, Access::kOpen},
     {kGet, "/version", version, Access::kOpen},
+    {kGet, "/metrics", metrics, Access::kMetrics},
+    {kGet, "/openapi.json", openapi, Access::kOpen},
+    {kGet, "/api/info", api_info, Access::kOpen},
+    {kGet, "/api/status", api_status},
 };
 
 bool matches(const Route& route, std::string_view path) {
@@ -145,6 +149,10 @@ std::span<const Route> routes() {
   return kRoutes;
 }
 
+bool is_open(const Route& route, const ServeOptions& options) {
+  return route.access == Access::kOpen || (route.access == Access::kMetrics && options.metrics_open);
+}
+
 asio::awaitable<void> handle(Exchange& http, Service& service) {
   const HttpRequest& request = http.request();
   check_origin(http, service);
@@ -154,9 +162,10 @@ asio::awaitable<void> handle(Exchange& http, Service& service) {
   for (const Route& route : kRoutes) {
     if (!matches(route, request.path)) continue;
     known_path = true;
+    http.route = route.path;
     if (route.method == method) found = &route;
   }
-  if (!found || found->access != Access::kOpen) check_key(http, service);
+  if (!found || !is_open(*found, service.options)) check_key(http, service);
   if (!found && known_path)
     throw ApiError(405, fmt::format("{} is not for {}.", request.path, request.method));
   if (!found) throw ApiError(404, fmt::format("There is no {} here.", request.path));

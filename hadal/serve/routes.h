@@ -11,8 +11,9 @@
 
 namespace hadal::serve {
 
-/// Who may ask: anybody, whoever has a key, or an administrator. Without keys everybody on this machine is all of them.
-enum class Access : uint8_t { kOpen, kKey, kAdmin };
+/// Who may ask: anybody, whoever has a key, or an administrator. Without keys everybody on this machine is all of them. kMetrics:
+/// as kKey, because counts tell how a server is used and by what; with --metrics-open as kOpen, for a Prometheus without keys.
+enum class Access : uint8_t { kOpen, kKey, kAdmin, kMetrics };
 
 using Handler = asio::awaitable<void> (*)(Exchange&, Service&);
 
@@ -24,6 +25,12 @@ struct Route {
 
 /// All of them. What is not here does not exist; what is here is refused without a key unless it says kOpen.
 std::span<const Route> routes();
+
+/// True if the route needs no key here.
+bool is_open(const Route& route, const ServeOptions& options);
+
+/// The document that describes all routes (OpenAPI 3.1), made of them and of the tables of fields.
+json openapi_document(const Service& service);
 
 /// Finds the route, checks who asks, and answers. Throws ApiError.
 asio::awaitable<void> handle(Exchange& http, Service& service);
@@ -62,5 +69,9 @@ asio::awaitable<void> platform_prices(Exchange& http, Service& service);
 asio::awaitable<void> platform_keys(Exchange& http, Service& service);
 asio::awaitable<void> platform_create_key(Exchange& http, Service& service);
 asio::awaitable<void> platform_change_key(Exchange& http, Service& service);
+asio::awaitable<void> metrics(Exchange& http, Service& service);
+asio::awaitable<void> openapi(Exchange& http, Service& service);
+asio::awaitable<void> api_info(Exchange& http, Service& service);
+asio::awaitable<void> api_status(Exchange& http, Service& service);
 
 }  // namespace hadal::serve

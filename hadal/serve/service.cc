@@ -15,6 +15,8 @@
 namespace hadal::serve {
 namespace {
 
+constexpr std::chrono::milliseconds kBetweenLooks{500};  // at the engine's counts
+
 template <size_t kBytes>
 std::string random_hex() {
   std::array<unsigned char, kBytes> bytes{};
@@ -25,7 +27,17 @@ std::string random_hex() {
 
 }  // namespace
 
+void SpeedMeter::see(const engine::EngineLoop& loop, std::chrono::steady_clock::time_point now) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (now - last_ < kBetweenLooks) return;  // without waiting for the engine
+  }
+  see(loop.stats(), now);
+}
+
 void SpeedMeter::see(const engine::EngineStats& stats, std::chrono::steady_clock::time_point now) {
+  const std::lock_guard lock(mutex_);
+  if (now - last_ < kBetweenLooks) return;
   const double seconds = std::chrono::duration<double>(now - last_).count();
   if (last_ != std::chrono::steady_clock::time_point() && seconds > 0.0) {
     generated_ = static_cast<double>(stats.generated_tokens - last_generated_) / seconds;
@@ -44,7 +56,9 @@ Service::Service(ServeOptions serve_options, const std::string& checkpoint, std:
       tokenizer(text::Tokenizer::load(folder)),
       version(std::move(program_version)),
       num_params(model::implied_size(config).total_params),
-      fingerprint("fp_hadal_" + version) {
+      fingerprint("fp_hadal_" + version),
+      metrics(options.served_names.front()),
+      request_log(options.request_log) {
   try {
     chat_template.emplace(text::ChatTemplate::load(folder));
     traits = text::find_traits(*chat_template);
@@ -67,8 +81,10 @@ engine::EngineLoop& Service::engine() const {
 }
 
 void Service::log_request(const Exchange& http, std::chrono::steady_clock::duration time) {
-  log_info("{} {} {} {} {:.1f} ms {} bytes", http.id(), http.request().method, http.request().path,
-           http.status(), std::chrono::duration<double, std::milli>(time).count(), http.bytes_sent());
+  metrics.count_http(http.route, http.final_status());
+  log_info("{} {} {} {} {:.1f} ms {} bytes", http.id(), http.method_name(), http.route, http.final_status(),
+           std::chrono::duration<double, std::milli>(time).count(), http.bytes_sent());
+  if (request_log.is_on()) request_log.write(request_record(http, model_name(), time, options.log_prompts));
 }
 
 int64_t unix_time() {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,6 +14,8 @@
 #include "hadal/model/config.h"
 #include "hadal/model/generation_config.h"
 #include "hadal/serve/exchange.h"
+#include "hadal/serve/metrics.h"
+#include "hadal/serve/request_log.h"
 #include "hadal/serve/response_store.h"
 #include "hadal/text/chat_template.h"
 #include "hadal/text/template_traits.h"
@@ -40,20 +43,27 @@ struct ServeOptions {
   std::chrono::seconds drain_timeout{30};  // for running answers after SIGTERM
   std::string accounts_db;                 // keys, limits and balances; "": none
   std::string request_log;                 // JSON lines, appended; "": none
+  bool log_prompts = false;                // the request log has the bodies of requests
+  bool metrics = true;                     // GET /metrics
+  bool metrics_open = false;               // without a key, too
 
   bool has_keys() const { return !api_keys.empty() || !accounts_db.empty(); }
 };
 
 enum class Stage : uint8_t { kLoading, kReady, kDraining };
 
-/// Tokens a second over the last seconds, from the engine's counts.
+/// Tokens a second since the last look at the engine's counts. Any thread.
 class SpeedMeter {
  public:
+  /// To be called often: whenever tokens come, and when somebody asks. Looks at most twice a second, so it is cheap; and an engine
+  /// that was idle is soon known to be.
+  void see(const engine::EngineLoop& loop, std::chrono::steady_clock::time_point now);
   void see(const engine::EngineStats& stats, std::chrono::steady_clock::time_point now);
   double generated_per_s() const { return generated_; }
   double prompt_per_s() const { return prompt_; }
 
  private:
+  std::mutex mutex_;  // of what follows, up to the speeds
   std::chrono::steady_clock::time_point last_{};
   int64_t last_generated_ = 0, last_prompt_ = 0;
   std::atomic<double> generated_{0.0}, prompt_{0.0};
@@ -82,6 +92,8 @@ struct Service {
   ResponseStore responses;
   SpeedMeter speed;
   std::unique_ptr<Accounts> accounts;  // null: none
+  Metrics metrics;
+  RequestLog request_log;
   std::atomic<engine::EngineLoop*> loop{nullptr};
   std::atomic<Stage> stage{Stage::kLoading};
   std::atomic<double> load_progress{0.0};
@@ -90,6 +102,7 @@ struct Service {
   const std::string& model_name() const { return options.served_names.front(); }
   /// Throws ApiError 503 while there is no engine to ask.
   engine::EngineLoop& engine() const;
+  /// The end of a request, for metrics and logs.
   void log_request(const Exchange& http, std::chrono::steady_clock::duration time);
 };
 

@@ -95,7 +95,7 @@ class Generate {
         request_(std::move(request)),
         bill_(http, service, request_.options.model, prompt_tokens(request_),
               request_.max_tokens * request_.options.n * std::ssize(request_.prompts)),
-        generation_(service.engine(), http.executor()),
+        generation_(http, service, request_.options.n),
         id_(random_id("")),
         start_(std::chrono::steady_clock::now()) {}
 
