@@ -70,14 +70,14 @@ function useMe(info: Info | null, attempt: number): { me: Account | null; failed
   return state;
 }
 
-function useInfo(attempt: number): { info: Info | null; problem: string } {
+function useInfo(): { info: Info | null; problem: string } {
   const [info, setInfo] = useState<Info | null>(null);
   const [problem, setProblem] = useState("");
   useEffect(() => {
     get<Info>("/api/info").then(setInfo, (error: Error) => {
       setProblem(error instanceof ApiError ? error.message : t("offline"));
     });
-  }, [attempt]);
+  }, []);
   return { info, problem };
 }
 
@@ -123,7 +123,7 @@ function Sections({ info, me, attempt }: { info: Info; me: Account | null; attem
 export function PlatformApp() {
   const [attempt, setAttempt] = useState(0);
   const again = () => setAttempt((n) => n + 1);
-  const { info, problem } = useInfo(attempt);
+  const { info, problem } = useInfo();
   const { me, failed, settled } = useMe(info, attempt);
   return (
     <div class="page">
