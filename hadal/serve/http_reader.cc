@@ -55,7 +55,7 @@ void HttpReader::begin() {
   parser_ = std::make_unique<Parser>();
   parser_->beast.header_limit(static_cast<uint32_t>(limits_.max_header_bytes));
   parser_->beast.body_limit(static_cast<uint64_t>(limits_.max_body_bytes));
-  parser_->beast.eager(true);
+  parser_->beast.eager(false);  // stops behind the header, before trailing fields can be among its own
   request_ = {};
   state_ = State::kIdle;
   wants_continue_ = false;
@@ -77,6 +77,7 @@ void HttpReader::parse() {
     if (state_ == State::kHeader && parser_->beast.is_header_done()) {
       check_header();
       read_header();
+      parser_->beast.eager(true);
       state_ = State::kBody;
     }
     if (parser_->beast.is_done()) state_ = State::kDone;
