@@ -15,8 +15,11 @@ const policy = [...readFileSync(header, "utf8").matchAll(/^ {4}"(.*)"/gm)].map((
 let files = await build();
 
 function pass(incoming, outgoing) {
-  const { method, url, headers } = incoming;
-  const forwarded = request(new URL(url, upstream), { method, headers: { ...headers, host: upstream.host } }, (reply) => {
+  const { method, url } = incoming;
+  const headers = { ...incoming.headers, host: upstream.host };
+  // The server refuses pages of other sites; this page's origin is to look like its own.
+  if (headers.origin === `http://${incoming.headers.host}`) headers.origin = upstream.origin;
+  const forwarded = request(new URL(url, upstream), { method, headers }, (reply) => {
     outgoing.writeHead(reply.statusCode, reply.headers);
     reply.pipe(outgoing);
   });

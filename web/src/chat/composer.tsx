@@ -48,7 +48,7 @@ function DeepThink({ session }: { session: Session }) {
       aria-checked={on}
       disabled={mode === "always"}
       title={t(mode === "always" ? "alwaysThinks" : "deepThinkHint")}
-      onClick={() => session.setSettings({ ...settings, thinking: !settings.thinking })}
+      onClick={() => session.changeSettings((now) => ({ ...now, thinking: !now.thinking }))}
     >
       <Icon name="think" />
       DeepThink

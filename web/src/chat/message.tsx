@@ -133,7 +133,7 @@ function Thinking({ turn, running }: { turn: Turn; running: Running | null }) {
         <span>{t(thinking ? "thinkingNow" : "thoughtFor", { time: duration(ms) })}</span>
       </summary>
       <div class="thoughts">
-        <Markdown text={turn.reasoning} />
+        <Markdown text={turn.reasoning} grows={thinking} />
       </div>
     </details>
   );
@@ -190,7 +190,7 @@ export function AssistantMessage(props: { session: Session; turn: Turn; running:
           {t(running.queued ? "inQueue" : "reading")}
         </p>
       )}
-      <Markdown text={turn.content} />
+      <Markdown text={turn.content} grows={running !== null} />
       <Ending turn={turn} />
       {!running && (
         <div class="tools">

@@ -68,8 +68,8 @@ export class Session {
     try {
       this.info = await get<Info>("/api/info");
       this.trouble = this.info.auth && !prefs.key() ? "key" : null;
-    } catch (error) {
-      this.trouble = error instanceof ApiError && error.status === 401 ? "key" : "offline";
+    } catch {
+      this.trouble = "offline";
     }
     this.changed();
   }
@@ -141,7 +141,8 @@ export class Session {
   }
 
   /** Settings of this chat, and of those begun after it. */
-  setSettings(settings: ChatSettings): void {
+  changeSettings(change: (now: ChatSettings) => ChatSettings): void {
+    const settings = change(this.chat.settings);
     this.chat.settings = settings;
     try {
       localStorage.setItem(SETTINGS, JSON.stringify(settings));

@@ -35,6 +35,31 @@ function parse(field: Field, typed: string): number | null {
   return field.step === 1 ? Math.round(inside) : inside;
 }
 
+/** What is typed stays until the field is left; then it shows the number that it was taken as. */
+function NumberField(props: { field: Field; value: number | null; fallback: string; onValue: (value: number | null) => void }) {
+  const { field, value } = props;
+  const [typed, setTyped] = useState<string | null>(null);
+  return (
+    <label>
+      <span>{t(field.word)}</span>
+      <input
+        type="number"
+        name={field.key}
+        min={field.min}
+        max={field.max}
+        step={field.step === 1 ? 1 : "any"}
+        placeholder={props.fallback}
+        value={typed ?? value ?? ""}
+        onInput={(event) => {
+          setTyped(event.currentTarget.value);
+          props.onValue(parse(field, event.currentTarget.value));
+        }}
+        onBlur={() => setTyped(null)}
+      />
+    </label>
+  );
+}
+
 function SamplingFields({ session }: { session: Session }) {
   const { settings } = session.chat;
   const defaults: Partial<Record<keyof Sampling, number | null>> = session.info?.defaults ?? {};
@@ -45,30 +70,22 @@ function SamplingFields({ session }: { session: Session }) {
       <p class="hint">{t("samplingHint")}</p>
       <div class="grid">
         {FIELDS.map((field) => (
-          <label key={field.key}>
-            <span>{t(field.word)}</span>
-            <input
-              type="number"
-              name={field.key}
-              min={field.min}
-              max={field.max}
-              step={field.step === 1 ? 1 : "any"}
-              placeholder={defaults[field.key]?.toString() ?? t("default")}
-              value={settings.sampling[field.key] ?? ""}
-              onChange={(event) => {
-                const value = parse(field, event.currentTarget.value);
-                event.currentTarget.value = value?.toString() ?? "";
-                session.setSettings({ ...settings, sampling: { ...settings.sampling, [field.key]: value } });
-              }}
-            />
-          </label>
+          <NumberField
+            key={field.key}
+            field={field}
+            value={settings.sampling[field.key]}
+            fallback={defaults[field.key]?.toString() ?? t("default")}
+            onValue={(value) =>
+              session.changeSettings((now) => ({ ...now, sampling: { ...now.sampling, [field.key]: value } }))
+            }
+          />
         ))}
       </div>
       {changed && (
         <button
           type="button"
           class="button"
-          onClick={() => session.setSettings({ ...settings, sampling: { ...NO_SAMPLING } })}
+          onClick={() => session.changeSettings((now) => ({ ...now, sampling: { ...NO_SAMPLING } }))}
         >
           {t("resetSampling")}
         </button>
@@ -201,7 +218,10 @@ export function SettingsDialog({ session, onClose }: { session: Session; onClose
             name="system"
             placeholder={t("systemPlaceholder")}
             value={settings.system}
-            onInput={(event) => session.setSettings({ ...settings, system: event.currentTarget.value })}
+            onInput={(event) => {
+              const system = event.currentTarget.value;
+              session.changeSettings((now) => ({ ...now, system }));
+            }}
           />
         </label>
         <SamplingFields session={session} />

@@ -61,22 +61,12 @@ function useMe(info: Info | null, attempt: number): { me: Account | null; failed
   return state;
 }
 
-/** Some servers want a key even for /api/info; until there is one, the page knows only that. */
-const LOCKED: Info = {
-  version: "",
-  model: { id: "", context_length: 0, thinking: "none" },
-  auth: true,
-  accounts: true,
-  defaults: {},
-};
-
 function useInfo(attempt: number): { info: Info | null; problem: string } {
   const [info, setInfo] = useState<Info | null>(null);
   const [problem, setProblem] = useState("");
   useEffect(() => {
     get<Info>("/api/info").then(setInfo, (error: Error) => {
-      if (error instanceof ApiError && error.status === 401) setInfo(LOCKED);
-      else setProblem(error instanceof ApiError ? error.message : t("offline"));
+      setProblem(error instanceof ApiError ? error.message : t("offline"));
     });
   }, [attempt]);
   return { info, problem };
@@ -105,10 +95,10 @@ function Sections({ info, me, attempt }: { info: Info; me: Account | null; attem
         </div>
       )}
       {section === "usage" && me && <UsagePage me={me} />}
-      {section === "keys" && <KeysPage />}
-      {section === "prices" && <PricesPage />}
+      {section === "keys" && me && <KeysPage />}
+      {section === "prices" && me && <PricesPage />}
       {section === "code" && <CodePage info={info} />}
-      {section === "usage" && !me && (
+      {section !== "code" && !me && (
         <SignIn
           onKey={(key, remember) => {
             prefs.setKey(key, remember);
