@@ -59,7 +59,9 @@ function ContextMeter({ session, path }: { session: Session; path: Turn[] }) {
   const label = t("contextUsed", { used: integer(used), size: integer(size) });
   return (
     <span class={`context ${used > 0.85 * size ? "full" : ""}`} title={label}>
-      <meter min={0} max={size} value={Math.min(used, size)} aria-label={label} />
+      <span class="gauge" role="meter" aria-valuemin={0} aria-valuemax={size} aria-valuenow={used} aria-label={label}>
+        <i style={{ width: `${Math.min(100, (100 * used) / size)}%` }} />
+      </span>
       <span aria-hidden="true">{percent(used, size)}</span>
     </span>
   );
