@@ -10,9 +10,12 @@ export async function send(page, text) {
 /** The last answer, once it is complete; it must not have failed. */
 export async function answer(page) {
   await page.locator(".message.assistant").last().waitFor();
-  await page.waitForFunction(() => !document.querySelector(".message.assistant[aria-busy=true]"), null, { timeout: 60_000 });
+  await page.waitForFunction(() => !document.querySelector(".message.assistant[aria-busy=true]"), null, {
+    timeout: 60_000,
+  });
   const last = page.locator(".message.assistant").last();
-  if ((await last.locator(".ending.error").count()) > 0) throw new Error(await last.locator(".ending.error").innerText());
+  if ((await last.locator(".ending.error").count()) > 0)
+    throw new Error(await last.locator(".ending.error").innerText());
   return last;
 }
 

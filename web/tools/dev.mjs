@@ -1,6 +1,6 @@
-// For work on the pages: `node tools/dev.mjs [URL] [PORT]` serves them from the sources at localhost:5173, built anew
-// at each reload, under the server's own security policy, and passes everything else on to a running hadal (URL,
-// default http://127.0.0.1:8000).
+// For work on the pages: `node tools/dev.mjs [URL] [PORT]` serves them from the sources at localhost:5173,
+// built anew at each reload, under the server's own security policy, and passes everything else on to a
+// running hadal (URL, default http://127.0.0.1:8000).
 import { readFileSync } from "node:fs";
 import { createServer, request } from "node:http";
 import { dirname, join } from "node:path";

@@ -143,7 +143,10 @@ function Stats({ turn }: { turn: Turn }) {
   const { usage, timing } = turn;
   if (!usage) return null;
   // The first token came at the end of the wait, not in the time that is counted here.
-  const speed = timing && timing.streamMs >= 50 && usage.generated > 1 ? (usage.generated - 1) / (timing.streamMs / 1000) : 0;
+  const speed =
+    timing && timing.streamMs >= 50 && usage.generated > 1
+      ? (usage.generated - 1) / (timing.streamMs / 1000)
+      : 0;
   return (
     <span class="stats">
       {speed > 0 && <span title={t("speedHint")}>{t("tokensPerSecond", { n: rate(speed) })}</span>}

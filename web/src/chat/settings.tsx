@@ -36,7 +36,12 @@ function parse(field: Field, typed: string): number | null {
 }
 
 /** What is typed stays until the field is left; then it shows the number that it was taken as. */
-function NumberField(props: { field: Field; value: number | null; fallback: string; onValue: (value: number | null) => void }) {
+function NumberField(props: {
+  field: Field;
+  value: number | null;
+  fallback: string;
+  onValue: (value: number | null) => void;
+}) {
   const { field, value } = props;
   const [typed, setTyped] = useState<string | null>(null);
   return (
@@ -102,7 +107,9 @@ function KeySection({ session }: { session: Session }) {
       <legend>{t("apiKey")}</legend>
       {key ? (
         <div class="row">
-          <code>{key.slice(0, 5)}…{key.slice(-4)}</code>
+          <code>
+            {key.slice(0, 5)}…{key.slice(-4)}
+          </code>
           <button
             type="button"
             class="button"
@@ -152,7 +159,11 @@ function Files({ session }: { session: Session }) {
           type="button"
           class="button"
           disabled={session.titles.length === 0}
-          onClick={() => void session.storage.all().then((all) => download("hadal-chats.json", "application/json", exportJson(all)))}
+          onClick={() =>
+            void session.storage
+              .all()
+              .then((all) => download("hadal-chats.json", "application/json", exportJson(all)))
+          }
         >
           <Icon name="download" /> {t("exportAll")}
         </button>
@@ -160,14 +171,21 @@ function Files({ session }: { session: Session }) {
           type="button"
           class="button"
           disabled={empty}
-          onClick={() => download(fileName(session.chat.title, "md"), "text/markdown", exportMarkdown(session.chat))}
+          onClick={() =>
+            download(fileName(session.chat.title, "md"), "text/markdown", exportMarkdown(session.chat))
+          }
         >
           <Icon name="download" /> {t("exportMarkdown")}
         </button>
         <button type="button" class="button" onClick={() => picker.current?.click()}>
           <Icon name="upload" /> {t("import")}
         </button>
-        <button type="button" class="button" disabled={session.titles.length === 0} onClick={() => setRemoving(true)}>
+        <button
+          type="button"
+          class="button"
+          disabled={session.titles.length === 0}
+          onClick={() => setRemoving(true)}
+        >
           <Icon name="trash" /> {t("deleteAll")}
         </button>
         <input

@@ -12,7 +12,12 @@ import type { Account } from "./types";
 import { UsagePage } from "./usage";
 
 type Section = "usage" | "keys" | "prices" | "code";
-const WORDS: Record<Section, Word> = { usage: "tabUsage", keys: "tabKeys", prices: "tabPrices", code: "tabCode" };
+const WORDS: Record<Section, Word> = {
+  usage: "tabUsage",
+  keys: "tabKeys",
+  prices: "tabPrices",
+  code: "tabCode",
+};
 
 function useSection(sections: Section[]): Section {
   const [hash, setHash] = useState(location.hash);
@@ -37,7 +42,11 @@ function SignIn({ onKey }: { onKey: (key: string, remember: boolean) => void }) 
 
 /** Who the stored key belongs to; asks again when `attempt` changes. */
 function useMe(info: Info | null, attempt: number): { me: Account | null; failed: string; settled: boolean } {
-  const [state, setState] = useState<{ me: Account | null; failed: string; settled: boolean }>({ me: null, failed: "", settled: false });
+  const [state, setState] = useState<{ me: Account | null; failed: string; settled: boolean }>({
+    me: null,
+    failed: "",
+    settled: false,
+  });
   useEffect(() => {
     if (!info) return;
     if (!info.accounts || !prefs.key()) {
@@ -74,7 +83,8 @@ function useInfo(attempt: number): { info: Info | null; problem: string } {
 
 function Sections({ info, me, attempt }: { info: Info; me: Account | null; attempt: () => void }) {
   const sections: Section[] = ["code"];
-  if (info.accounts) sections.unshift("usage", ...(me?.role === "admin" ? (["keys"] as const) : []), "prices");
+  if (info.accounts)
+    sections.unshift("usage", ...(me?.role === "admin" ? (["keys"] as const) : []), "prices");
   const section = useSection(sections);
   return (
     <>
@@ -142,7 +152,11 @@ export function PlatformApp() {
         </div>
         {problem && <Notice kind="error">{problem}</Notice>}
         {failed && <Notice kind="error">{failed}</Notice>}
-        {info && settled ? <Sections info={info} me={me} attempt={again} /> : !problem && <p class="hint">{t("loading")}</p>}
+        {info && settled ? (
+          <Sections info={info} me={me} attempt={again} />
+        ) : (
+          !problem && <p class="hint">{t("loading")}</p>
+        )}
       </main>
     </div>
   );
