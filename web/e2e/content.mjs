@@ -25,7 +25,10 @@ def pressure(depth: float) -> float:
 
 export async function content_markdown_math_and_code({ open, shot }) {
   const page = await open("/", { prepare: (page) => reply(page, delta(TOUR)) });
-  await page.context().grantPermissions(["clipboard-read", "clipboard-write"]).catch(() => {});
+  await page
+    .context()
+    .grantPermissions(["clipboard-read", "clipboard-write"])
+    .catch(() => {});
   await send(page, "Tell me about pressure");
   const message = await answer(page);
   equal(await message.locator("math").count(), 2);
@@ -34,8 +37,14 @@ export async function content_markdown_math_and_code({ open, shot }) {
   equal(await message.locator("td[align=right]").innerText(), "6000–11000");
   equal(await message.locator("img").count(), 0);
   const link = message.getByRole("link", { name: "a link" });
-  equal([await link.getAttribute("rel"), await link.getAttribute("target")], ["noopener noreferrer", "_blank"]);
-  equal(await message.getByRole("link", { name: "a picture" }).getAttribute("href"), "https://example.org/y.png");
+  equal(
+    [await link.getAttribute("rel"), await link.getAttribute("target")],
+    ["noopener noreferrer", "_blank"],
+  );
+  equal(
+    await message.getByRole("link", { name: "a picture" }).getAttribute("href"),
+    "https://example.org/y.png",
+  );
   await message.getByRole("button", { name: "Copy code" }).click();
   await message.getByText("Copied").first().waitFor();
   assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^def pressure/);
@@ -44,7 +53,9 @@ export async function content_markdown_math_and_code({ open, shot }) {
 
 export async function content_attacks_are_inert({ open }) {
   // One attack a message: an unclosed element of one would swallow the next.
-  const page = await open("/", { prepare: (page) => reply(page, ...attacks.flatMap((attack) => [delta(`${attack}\n\n`)])) });
+  const page = await open("/", {
+    prepare: (page) => reply(page, ...attacks.flatMap((attack) => [delta(`${attack}\n\n`)])),
+  });
   await send(page, attacks.join("\n"));
   await inert(page, await answer(page));
   for (const attack of attacks) {
@@ -61,12 +72,18 @@ async function inert(page, message, what = "all together") {
   const found = await message.locator(".markdown").evaluate((root) => {
     const bad = [];
     for (const element of root.querySelectorAll("*")) {
-      if (/^(script|iframe|object|embed|form|input|img|video|audio|svg|style|link|base|meta|template)$/i.test(element.nodeName)) {
+      if (
+        /^(script|iframe|object|embed|form|input|img|video|audio|svg|style|link|base|meta|template)$/i.test(
+          element.nodeName,
+        )
+      ) {
         bad.push(element.nodeName);
       }
       for (const { name, value } of element.attributes) {
-        if (/^on|^style$|^id$|^name$|^srcdoc$|^formaction$/i.test(name)) bad.push(`${element.nodeName} ${name}`);
-        if (/^(href|src|xlink:href)$/i.test(name) && !/^(https?:|mailto:)/i.test(value)) bad.push(`${name}=${value}`);
+        if (/^on|^style$|^id$|^name$|^srcdoc$|^formaction$/i.test(name))
+          bad.push(`${element.nodeName} ${name}`);
+        if (/^(href|src|xlink:href)$/i.test(name) && !/^(https?:|mailto:)/i.test(value))
+          bad.push(`${name}=${value}`);
       }
     }
     return bad;

@@ -9,19 +9,34 @@ const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 
 async function accessible(page, what) {
   await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
-  const found = violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html.slice(0, 160)} ${node.failureSummary.replace(/\s+/g, " ").slice(0, 200)}`));
+  const { violations } = await page.evaluate(() =>
+    globalThis.axe.run(document, { resultTypes: ["violations"] }),
+  );
+  const found = violations.flatMap(({ id, nodes }) =>
+    nodes.map(
+      (node) => `${id}: ${node.html.slice(0, 160)} ${node.failureSummary.replace(/\s+/g, " ").slice(0, 200)}`,
+    ),
+  );
   equal(found, [], what);
 }
 
 async function fits(page, what) {
-  const { scroll, client } = await page.evaluate(() => ({ scroll: document.documentElement.scrollWidth, client: innerWidth }));
+  const { scroll, client } = await page.evaluate(() => ({
+    scroll: document.documentElement.scrollWidth,
+    client: innerWidth,
+  }));
   assert.ok(scroll <= client, `${what}: ${scroll} pixels wide in ${client}`);
 }
 
-const FORMULA = "The *deepest* place is the **Challenger Deep**:\n\n$$p = \\rho g z$$\n\n```python\nprint(1025 * 9.81)  # Pa\n```\n\n> quoted\n\n| a | b |\n|--|--:|\n| 1 | `2` |\n";
-const thought = { choices: [{ index: 0, delta: { reasoning_content: "A short thought." }, finish_reason: null }] };
-const usage = { choices: [], usage: { prompt_tokens: 40, completion_tokens: 50, prompt_cache_hit_tokens: 32 } };
+const FORMULA =
+  "The *deepest* place is the **Challenger Deep**:\n\n$$p = \\rho g z$$\n\n```python\nprint(1025 * 9.81)  # Pa\n```\n\n> quoted\n\n| a | b |\n|--|--:|\n| 1 | `2` |\n";
+const thought = {
+  choices: [{ index: 0, delta: { reasoning_content: "A short thought." }, finish_reason: null }],
+};
+const usage = {
+  choices: [],
+  usage: { prompt_tokens: 40, completion_tokens: 50, prompt_cache_hit_tokens: 32 },
+};
 
 async function prepare(page) {
   await playPlatform(page);
@@ -70,7 +85,8 @@ async function look(tools, name, options, narrow) {
 const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true };
 export const looks_light = (tools) => look(tools, "light", { colorScheme: "light" }, false);
 export const looks_dark = (tools) => look(tools, "dark", { colorScheme: "dark" }, false);
-export const looks_phone_light = (tools) => look(tools, "phone_light", { ...PHONE, colorScheme: "light" }, true);
+export const looks_phone_light = (tools) =>
+  look(tools, "phone_light", { ...PHONE, colorScheme: "light" }, true);
 export const looks_phone_dark = (tools) => look(tools, "phone_dark", { ...PHONE, colorScheme: "dark" }, true);
 
 export async function looks_theme_and_language({ open, shot }) {
@@ -84,7 +100,10 @@ export async function looks_theme_and_language({ open, shot }) {
   await page.getByText("今天想聊点什么？").waitFor();
   await page.reload();
   await page.getByText("今天想聊点什么？").waitFor();
-  equal(await page.evaluate(() => [document.documentElement.lang, document.documentElement.dataset.theme]), ["zh-CN", "dark"]);
+  equal(await page.evaluate(() => [document.documentElement.lang, document.documentElement.dataset.theme]), [
+    "zh-CN",
+    "dark",
+  ]);
   await accessible(page, "Chinese");
   await shot(page, "welcome_zh");
 }

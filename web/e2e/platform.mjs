@@ -13,7 +13,9 @@ export async function platform_code_works_as_shown({ open, base }) {
 }
 
 export async function platform_signs_in_with_a_key({ open, base, key }) {
-  const info = await (await fetch(`${base}/api/info`, { headers: key ? { Authorization: `Bearer ${key}` } : {} })).json();
+  const info = await (
+    await fetch(`${base}/api/info`, { headers: key ? { Authorization: `Bearer ${key}` } : {} })
+  ).json();
   if (!info.accounts || !key) return; // nothing to sign in to
   const page = await open("/platform", { signedOut: true });
   await page.getByLabel("API key").fill("sk-wrong");
@@ -43,7 +45,10 @@ export async function platform_usage_by_day_and_model({ open, shot }) {
   await page.getByRole("heading", { name: "By key" }).waitFor();
   await page.getByRole("button", { name: "Cost" }).click();
   await page.getByRole("img", { name: "Cost per day" }).waitFor();
-  const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Export CSV" }).click()]);
+  const [file] = await Promise.all([
+    page.waitForEvent("download"),
+    page.getByRole("button", { name: "Export CSV" }).click(),
+  ]);
   equal(readFileSync(await file.path(), "utf8"), "day,key\r\n");
 }
 

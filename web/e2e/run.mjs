@@ -2,8 +2,8 @@
 //
 //   node e2e/run.mjs URL [--key KEY] [--shots FOLDER] [--only WORD]
 //
-// What a model cannot be made to say (attacks, thoughts, formulas) and a platform without accounts are answered by
-// the test in the server's place; everything else is the server's. CHROMIUM names the browser.
+// What a model cannot be made to say (attacks, thoughts, formulas) and a platform without accounts are
+// answered by the test in the server's place; everything else is the server's. CHROMIUM names the browser.
 import { mkdirSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
@@ -28,24 +28,34 @@ const browser = await chromium.launch({
 
 /** A fresh browser profile; whatever the page did that it must not do goes to `problems`. */
 async function open(problems, options) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: "en-US", ...options });
+  const context = await browser.newContext({
+    viewport: { width: 1280, height: 800 },
+    locale: "en-US",
+    ...options,
+  });
   context.setDefaultTimeout(15_000);
   await context.exposeBinding("reportProblem", (_, text) => problems.push(text));
-  await context.addInitScript((key) => {
-    addEventListener("securitypolicyviolation", (event) => {
-      globalThis.reportProblem(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`);
-    });
-    globalThis.alert = (text) => globalThis.reportProblem(`script ran: ${text}`);
-    if (key && !sessionStorage.getItem("test.started")) {
-      sessionStorage.setItem("test.started", "1");
-      localStorage.setItem("hadal.key", key);
-    }
-  }, options?.signedOut ? "" : values.key ?? "");
+  await context.addInitScript(
+    (key) => {
+      addEventListener("securitypolicyviolation", (event) => {
+        globalThis.reportProblem(
+          `policy: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`,
+        );
+      });
+      globalThis.alert = (text) => globalThis.reportProblem(`script ran: ${text}`);
+      if (key && !sessionStorage.getItem("test.started")) {
+        sessionStorage.setItem("test.started", "1");
+        localStorage.setItem("hadal.key", key);
+      }
+    },
+    options?.signedOut ? "" : (values.key ?? ""),
+  );
   const page = await context.newPage();
   page.on("pageerror", (error) => problems.push(`error: ${error.message}`));
   page.on("request", (request) => {
     const { protocol, origin } = new URL(request.url());
-    if (protocol.startsWith("http") && origin !== new URL(base).origin) problems.push(`request to ${request.url()}`);
+    if (protocol.startsWith("http") && origin !== new URL(base).origin)
+      problems.push(`request to ${request.url()}`);
   });
   return page;
 }
@@ -72,7 +82,8 @@ for (const [name, test] of tests.filter(([name]) => name.includes(values.only)))
     await test(tools);
   } catch (error) {
     problems.push(error.stack ?? String(error));
-    if (values.shots && pages[0]) await pages[0].screenshot({ path: `${values.shots}/failed_${name}.png` }).catch(() => {});
+    if (values.shots && pages[0])
+      await pages[0].screenshot({ path: `${values.shots}/failed_${name}.png` }).catch(() => {});
   }
   for (const page of pages) await page.context().close();
   if (problems.length > 0) failures++;

@@ -3,14 +3,20 @@ import assert from "node:assert/strict";
 
 export async function send(page, text) {
   await page.getByRole("textbox", { name: "Message", exact: true }).fill(text);
+  await page.locator(".send:not(:disabled)").waitFor(); // the page knows its server
   await page.keyboard.press("Enter");
 }
 
-/** The last answer, once it is complete. */
+/** The last answer, once it is complete; it must not have failed. */
 export async function answer(page) {
   await page.locator(".message.assistant").last().waitFor();
-  await page.waitForFunction(() => !document.querySelector(".message.assistant[aria-busy=true]"), null, { timeout: 60_000 });
-  return page.locator(".message.assistant").last();
+  await page.waitForFunction(() => !document.querySelector(".message.assistant[aria-busy=true]"), null, {
+    timeout: 60_000,
+  });
+  const last = page.locator(".message.assistant").last();
+  if ((await last.locator(".ending.error").count()) > 0)
+    throw new Error(await last.locator(".ending.error").innerText());
+  return last;
 }
 
 export const delta = (text) => ({ choices: [{ index: 0, delta: { content: text }, finish_reason: null }] });

@@ -4,7 +4,13 @@ import { test } from "node:test";
 import { addChunk, complete, requestBody, type Progress } from "../src/chat/completion";
 import { NO_SAMPLING, type Turn } from "../src/chat/tree";
 
-const turn = (role: "user" | "assistant", content: string): Turn => ({ id: 1, parent: null, role, content, created: 0 });
+const turn = (role: "user" | "assistant", content: string): Turn => ({
+  id: 1,
+  parent: null,
+  role,
+  content,
+  created: 0,
+});
 const settings = { system: " ", sampling: { ...NO_SAMPLING, top_p: 0.9 }, thinking: true };
 
 test("a request has what was set and nothing else", () => {
@@ -17,7 +23,10 @@ test("a request has what was set and nothing else", () => {
   const common = { model: "m", messages, stream: true, stream_options: { include_usage: true }, top_p: 0.9 };
   assert.deepEqual(requestBody("m", "none", settings, path), common);
   assert.deepEqual(requestBody("m", "always", settings, path), common);
-  assert.deepEqual(requestBody("m", "optional", settings, path), { ...common, thinking: { type: "enabled" } });
+  assert.deepEqual(requestBody("m", "optional", settings, path), {
+    ...common,
+    thinking: { type: "enabled" },
+  });
 });
 
 const none = (): Progress => ({ content: "", reasoning: "", queued: false });
@@ -25,10 +34,16 @@ const event = (value: unknown) => `data: ${JSON.stringify(value)}\n\n`;
 
 test("chunks add up", () => {
   const progress = none();
-  addChunk(progress, '{"choices":[{"index":0,"delta":{"role":"assistant","content":null,"reasoning_content":"hm"}}]}');
+  addChunk(
+    progress,
+    '{"choices":[{"index":0,"delta":{"role":"assistant","content":null,"reasoning_content":"hm"}}]}',
+  );
   addChunk(progress, '{"choices":[{"index":0,"delta":{"content":"yes"},"finish_reason":null}],"usage":null}');
   addChunk(progress, '{"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}');
-  addChunk(progress, '{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,"prompt_cache_hit_tokens":1,"completion_tokens_details":{"reasoning_tokens":1}}}');
+  addChunk(
+    progress,
+    '{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,"prompt_cache_hit_tokens":1,"completion_tokens_details":{"reasoning_tokens":1}}}',
+  );
   const usage = { prompt: 3, cached: 1, generated: 2, reasoning: 1 };
   assert.deepEqual(progress, { content: "yes", reasoning: "hm", queued: false, finish: "length", usage });
   assert.throws(() => addChunk(progress, '{"error":{"message":"no room"}}'), /no room/);

@@ -27,13 +27,20 @@ test("a stream in one piece", () => {
 test("a stream cut in two at every byte", () => {
   for (let cut = 0; cut <= bytes.length; cut++) {
     const parser = new SseParser();
-    assert.deepEqual([...parser.push(bytes.slice(0, cut)), ...parser.push(bytes.slice(cut))], EXPECTED, `cut at ${cut}`);
+    assert.deepEqual(
+      [...parser.push(bytes.slice(0, cut)), ...parser.push(bytes.slice(cut))],
+      EXPECTED,
+      `cut at ${cut}`,
+    );
   }
 });
 
 test("a stream byte by byte", () => {
   const parser = new SseParser();
-  assert.deepEqual([...bytes].flatMap((_, i) => parser.push(bytes.slice(i, i + 1))), EXPECTED);
+  assert.deepEqual(
+    [...bytes].flatMap((_, i) => parser.push(bytes.slice(i, i + 1))),
+    EXPECTED,
+  );
 });
 
 test("an event that is not finished is none", () => {

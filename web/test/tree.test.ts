@@ -1,7 +1,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  NO_SAMPLING, addTurn, branchOf, newChat, pathTo, showSibling, shownPath, titleFrom, withAttachments, type Chat,
+  NO_SAMPLING,
+  addTurn,
+  branchOf,
+  newChat,
+  pathTo,
+  showSibling,
+  shownPath,
+  titleFrom,
+  withAttachments,
+  type Chat,
 } from "../src/chat/tree";
 
 const settings = { system: "", sampling: { ...NO_SAMPLING }, thinking: false };
@@ -27,7 +36,10 @@ test("regenerating and editing add branches and lose nothing", () => {
   assert.deepEqual(texts(chat), ["Q"]);
   showSibling(chat, edited, -1);
   assert.deepEqual(texts(chat), ["q", "a1", "q2", "b"]);
-  assert.deepEqual(pathTo(chat, second.id).map((turn) => turn.content), ["q", "a2"]);
+  assert.deepEqual(
+    pathTo(chat, second.id).map((turn) => turn.content),
+    ["q", "a2"],
+  );
 });
 
 test("a title is the first line, not cut inside a character", () => {
@@ -36,7 +48,10 @@ test("a title is the first line, not cut inside a character", () => {
 });
 
 test("files are fenced by more backticks than they have", () => {
-  assert.equal(withAttachments("go", [{ name: "a.md", text: "````\nx\n````\n" }]), "a.md\n`````\n````\nx\n````\n`````\n\ngo");
+  assert.equal(
+    withAttachments("go", [{ name: "a.md", text: "````\nx\n````\n" }]),
+    "a.md\n`````\n````\nx\n````\n`````\n\ngo",
+  );
   assert.equal(withAttachments("", [{ name: "a", text: "x" }]), "a\n```\nx\n```");
   assert.equal(withAttachments("go"), "go");
 });

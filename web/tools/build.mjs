@@ -1,5 +1,5 @@
-// Bundles the site: `node tools/build.mjs FOLDER` leaves in it web_files.bin, all files end to end, and web_files.cc, the
-// table of hadal/serve/web_ui.h with those bytes. cmake/web.cmake calls it.
+// Bundles the site: `node tools/build.mjs FOLDER` leaves in it web_files.bin, all files end to end, and
+// web_files.cc, the table of hadal/serve/web_ui.h with those bytes. cmake/web.cmake calls it.
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, extname, join, resolve } from "node:path";
@@ -35,7 +35,14 @@ function licences(metafile) {
 }
 
 async function bundle() {
-  const common = { absWorkingDir: web, bundle: true, write: false, metafile: true, minify: true, legalComments: "none" };
+  const common = {
+    absWorkingDir: web,
+    bundle: true,
+    write: false,
+    metafile: true,
+    minify: true,
+    legalComments: "none",
+  };
   const target = ["chrome123", "firefox120", "safari17.5"]; // the first with light-dark()
   const modules = await esbuild.build({
     ...common,
@@ -73,7 +80,14 @@ export async function build() {
     const bytes = Buffer.from(content);
     // Pages stay as they are: they are small, and a person with curl sees them.
     const gzip = path.startsWith("/assets/");
-    files.push({ path, type, etag: etag(bytes), gzip, immutable, bytes: gzip ? gzipSync(bytes, { level: 9 }) : bytes });
+    files.push({
+      path,
+      type,
+      etag: etag(bytes),
+      gzip,
+      immutable,
+      bytes: gzip ? gzipSync(bytes, { level: 9 }) : bytes,
+    });
   };
   for (const output of outputs) {
     const path = output.path.slice(output.path.indexOf("/assets/"));
@@ -139,6 +153,7 @@ if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   writeFileSync(join(folder, "web_files.bin"), Buffer.concat(files.map(({ bytes }) => bytes)));
   writeFileSync(join(folder, "web_files.cc"), source(files, join(folder, "web_files.bin")));
   const total = files.reduce((sum, { bytes }) => sum + bytes.length, 0);
-  if (process.argv.includes("--sizes")) for (const { path, bytes } of files) console.log(`${path}  ${bytes.length}`);
+  if (process.argv.includes("--sizes"))
+    for (const { path, bytes } of files) console.log(`${path}  ${bytes.length}`);
   console.log(`website: ${files.length} files, ${Math.ceil(total / 1024)} KiB`);
 }

@@ -1,6 +1,6 @@
-// For work on the pages: `node tools/dev.mjs [URL] [PORT]` serves them from the sources at localhost:5173, built anew
-// at each reload, under the server's own security policy, and passes everything else on to a running hadal (URL,
-// default http://127.0.0.1:8000).
+// For work on the pages: `node tools/dev.mjs [URL] [PORT]` serves them from the sources at localhost:5173,
+// built anew at each reload, under the server's own security policy, and passes everything else on to a
+// running hadal (URL, default http://127.0.0.1:8000).
 import { readFileSync } from "node:fs";
 import { createServer, request } from "node:http";
 import { dirname, join } from "node:path";
@@ -15,8 +15,11 @@ const policy = [...readFileSync(header, "utf8").matchAll(/^ {4}"(.*)"/gm)].map((
 let files = await build();
 
 function pass(incoming, outgoing) {
-  const { method, url, headers } = incoming;
-  const forwarded = request(new URL(url, upstream), { method, headers: { ...headers, host: upstream.host } }, (reply) => {
+  const { method, url } = incoming;
+  const headers = { ...incoming.headers, host: upstream.host };
+  // The server refuses pages of other sites; this page's origin is to look like its own.
+  if (headers.origin === `http://${incoming.headers.host}`) headers.origin = upstream.origin;
+  const forwarded = request(new URL(url, upstream), { method, headers }, (reply) => {
     outgoing.writeHead(reply.statusCode, reply.headers);
     reply.pipe(outgoing);
   });

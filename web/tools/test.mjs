@@ -26,5 +26,8 @@ await esbuild.build({
   logLevel: "warning",
 });
 const files = tests.map((name) => join(folder, name.replace(/\.ts$/, ".mjs")));
-const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...files], { cwd: web, stdio: "inherit" });
+const { status } = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...files], {
+  cwd: web,
+  stdio: "inherit",
+});
 process.exit(status ?? 1);

@@ -59,7 +59,16 @@ function ContextMeter({ session, path }: { session: Session; path: Turn[] }) {
   const label = t("contextUsed", { used: integer(used), size: integer(size) });
   return (
     <span class={`context ${used > 0.85 * size ? "full" : ""}`} title={label}>
-      <meter min={0} max={size} value={Math.min(used, size)} aria-label={label} />
+      <span
+        class="gauge"
+        role="meter"
+        aria-valuemin={0}
+        aria-valuemax={size}
+        aria-valuenow={used}
+        aria-label={label}
+      >
+        <i style={{ width: `${Math.min(100, (100 * used) / size)}%` }} />
+      </span>
       <span aria-hidden="true">{percent(used, size)}</span>
     </span>
   );
@@ -116,7 +125,8 @@ function useKeyboard(session: Session, onSettings: () => void, onSearch: () => v
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       const command = event.ctrlKey || event.metaKey;
-      if (event.key === "Escape" && session.running && !document.querySelector("dialog[open]")) session.stop();
+      if (event.key === "Escape" && session.running && !document.querySelector("dialog[open]"))
+        session.stop();
       else if (command && event.shiftKey && event.key.toLowerCase() === "o") session.create();
       else if (command && event.key === ",") onSettings();
       else if (command && event.key.toLowerCase() === "k") onSearch();
@@ -140,7 +150,9 @@ function Messages({ session, path }: { session: Session; path: Turn[] }) {
             session={session}
             turn={turn}
             running={
-              session.running?.turnId === turn.id && session.running.chatId === session.chat.id ? session.running : null
+              session.running?.turnId === turn.id && session.running.chatId === session.chat.id
+                ? session.running
+                : null
             }
           />
         ),
@@ -156,15 +168,24 @@ export function ChatApp({ session }: { session: Session }) {
   const [draft, setDraft] = useState("");
   const path = shownPath(session.chat);
   const follow = useFollow(session);
-  useKeyboard(session, () => setSettings(true), () => {
-    setSidebar(true);
-    document.getElementById("search")?.focus();
-  });
+  useKeyboard(
+    session,
+    () => setSettings(true),
+    () => {
+      setSidebar(true);
+      document.getElementById("search")?.focus();
+    },
+  );
   useEffect(() => setDraft(""), [session.chat.id, path.length]);
 
   return (
     <div class="chat-page">
-      <Sidebar session={session} open={sidebar} onClose={() => setSidebar(false)} onSettings={() => setSettings(true)} />
+      <Sidebar
+        session={session}
+        open={sidebar}
+        onClose={() => setSidebar(false)}
+        onSettings={() => setSettings(true)}
+      />
       {sidebar && <div class="backdrop" onClick={() => setSidebar(false)} />}
       <main>
         <header class="chat-header">
@@ -181,9 +202,20 @@ export function ChatApp({ session }: { session: Session }) {
           {session.info && <span class="model-name">{session.info.model.id}</span>}
           <IconButton icon="settings" label={t("settings")} onClick={() => setSettings(true)} />
         </header>
-        <div class="scroll" ref={follow.ref} onScroll={follow.onScroll} tabIndex={0} role="region" aria-label={t("conversation")}>
+        <div
+          class="scroll"
+          ref={follow.ref}
+          onScroll={follow.onScroll}
+          tabIndex={0}
+          role="region"
+          aria-label={t("conversation")}
+        >
           <div class="column">
-            {path.length === 0 ? <Welcome session={session} onPick={setDraft} /> : <Messages session={session} path={path} />}
+            {path.length === 0 ? (
+              <Welcome session={session} onPick={setDraft} />
+            ) : (
+              <Messages session={session} path={path} />
+            )}
           </div>
         </div>
         <div class="column bottom">

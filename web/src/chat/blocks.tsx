@@ -54,14 +54,14 @@ const BlockView = memo(
   (before, after) => before.block.key === after.block.key,
 );
 
-// A text whose parsing takes long is parsed again only after this many times as long.
+// A text that grows and whose parsing takes long is parsed again only after this many times as long.
 const PATIENCE = 10;
 
 /** The text's blocks, as of now or, where parsing is slow, of a moment ago. */
-function useBlocks(text: string): Block[] {
+function useBlocks(text: string, grows: boolean): Block[] {
   const last = useRef({ text: "", blocks: [] as Block[], until: 0 });
   const [, draw] = useState(0);
-  const wait = text === last.current.text ? 0 : last.current.until - performance.now();
+  const wait = text === last.current.text || !grows ? 0 : last.current.until - performance.now();
   if (text !== last.current.text && wait <= 0) {
     const started = performance.now();
     const blocks = toBlocks(text);
@@ -76,8 +76,8 @@ function useBlocks(text: string): Block[] {
   return last.current.blocks;
 }
 
-export function Markdown({ text }: { text: string }) {
-  const blocks = useBlocks(text);
+export function Markdown({ text, grows }: { text: string; grows: boolean }) {
+  const blocks = useBlocks(text, grows);
   return (
     <div class="markdown">
       {blocks.map((block, i) => (

@@ -6,8 +6,11 @@ import { withAttachments, type ChatSettings, type Finish, type Turn, type Usage 
 export function requestBody(model: string, mode: ThinkingMode, settings: ChatSettings, path: Turn[]): object {
   const messages: { role: string; content: string }[] = [];
   if (settings.system.trim() !== "") messages.push({ role: "system", content: settings.system });
-  for (const turn of path) messages.push({ role: turn.role, content: withAttachments(turn.content, turn.attachments) });
-  const sampling = Object.fromEntries(Object.entries(settings.sampling).filter(([, value]) => value !== null));
+  for (const turn of path)
+    messages.push({ role: turn.role, content: withAttachments(turn.content, turn.attachments) });
+  const sampling = Object.fromEntries(
+    Object.entries(settings.sampling).filter(([, value]) => value !== null),
+  );
   return {
     model,
     messages,
@@ -66,7 +69,10 @@ export function addChunk(progress: Progress, data: string): void {
   }
 }
 
-/** Posts `body` and calls `onProgress` after each piece that arrives. Aborting `signal` cancels on the server, too. */
+/**
+ * Posts `body` and calls `onProgress` after each piece that arrives. Aborting `signal` cancels on the
+ * server, too.
+ */
 export async function complete(
   body: object,
   signal: AbortSignal,

@@ -48,7 +48,7 @@ function DeepThink({ session }: { session: Session }) {
       aria-checked={on}
       disabled={mode === "always"}
       title={t(mode === "always" ? "alwaysThinks" : "deepThinkHint")}
-      onClick={() => session.setSettings({ ...settings, thinking: !settings.thinking })}
+      onClick={() => session.changeSettings((now) => ({ ...now, thinking: !now.thinking }))}
     >
       <Icon name="think" />
       DeepThink
@@ -125,7 +125,8 @@ export function Composer({ session, draft }: { session: Session; draft: string }
           send();
         }}
         onPaste={(event) => {
-          if (event.clipboardData && event.clipboardData.files.length > 0) void attach(event.clipboardData.files);
+          if (event.clipboardData && event.clipboardData.files.length > 0)
+            void attach(event.clipboardData.files);
         }}
       />
       <div class="bar">
@@ -145,7 +146,13 @@ export function Composer({ session, draft }: { session: Session; draft: string }
         <DeepThink session={session} />
         <div class="spacer" />
         {busy ? (
-          <button type="button" class="send stop" aria-label={t("stop")} title={t("stop")} onClick={() => session.stop()}>
+          <button
+            type="button"
+            class="send stop"
+            aria-label={t("stop")}
+            title={t("stop")}
+            onClick={() => session.stop()}
+          >
             <Icon name="stop" />
           </button>
         ) : (

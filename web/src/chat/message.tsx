@@ -133,7 +133,7 @@ function Thinking({ turn, running }: { turn: Turn; running: Running | null }) {
         <span>{t(thinking ? "thinkingNow" : "thoughtFor", { time: duration(ms) })}</span>
       </summary>
       <div class="thoughts">
-        <Markdown text={turn.reasoning} />
+        <Markdown text={turn.reasoning} grows={thinking} />
       </div>
     </details>
   );
@@ -143,7 +143,10 @@ function Stats({ turn }: { turn: Turn }) {
   const { usage, timing } = turn;
   if (!usage) return null;
   // The first token came at the end of the wait, not in the time that is counted here.
-  const speed = timing && timing.streamMs >= 50 && usage.generated > 1 ? (usage.generated - 1) / (timing.streamMs / 1000) : 0;
+  const speed =
+    timing && timing.streamMs >= 50 && usage.generated > 1
+      ? (usage.generated - 1) / (timing.streamMs / 1000)
+      : 0;
   return (
     <span class="stats">
       {speed > 0 && <span title={t("speedHint")}>{t("tokensPerSecond", { n: rate(speed) })}</span>}
@@ -190,7 +193,7 @@ export function AssistantMessage(props: { session: Session; turn: Turn; running:
           {t(running.queued ? "inQueue" : "reading")}
         </p>
       )}
-      <Markdown text={turn.content} />
+      <Markdown text={turn.content} grows={running !== null} />
       <Ending turn={turn} />
       {!running && (
         <div class="tools">

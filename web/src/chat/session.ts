@@ -5,8 +5,16 @@ import { prefs } from "../lib/prefs";
 import { complete, requestBody, type Progress } from "./completion";
 import { Storage, type ChatTitle } from "./storage";
 import {
-  NO_SAMPLING, addTurn, newChat, pathTo, showSibling, titleFrom,
-  type Attachment, type Chat, type ChatSettings, type Turn,
+  NO_SAMPLING,
+  addTurn,
+  newChat,
+  pathTo,
+  showSibling,
+  titleFrom,
+  type Attachment,
+  type Chat,
+  type ChatSettings,
+  type Turn,
 } from "./tree";
 
 export interface Running {
@@ -68,8 +76,8 @@ export class Session {
     try {
       this.info = await get<Info>("/api/info");
       this.trouble = this.info.auth && !prefs.key() ? "key" : null;
-    } catch (error) {
-      this.trouble = error instanceof ApiError && error.status === 401 ? "key" : "offline";
+    } catch {
+      this.trouble = "offline";
     }
     this.changed();
   }
@@ -141,7 +149,8 @@ export class Session {
   }
 
   /** Settings of this chat, and of those begun after it. */
-  setSettings(settings: ChatSettings): void {
+  changeSettings(change: (now: ChatSettings) => ChatSettings): void {
+    const settings = change(this.chat.settings);
     this.chat.settings = settings;
     try {
       localStorage.setItem(SETTINGS, JSON.stringify(settings));
@@ -178,9 +187,20 @@ export class Session {
     const chat = this.chat;
     const path = pathTo(chat, parent);
     const { model } = this.info;
-    const turn = addTurn(chat, parent, { role: "assistant", content: "", created: Date.now(), model: model.id });
+    const turn = addTurn(chat, parent, {
+      role: "assistant",
+      content: "",
+      created: Date.now(),
+      model: model.id,
+    });
     const started = performance.now();
-    const running: Running = { chatId: chat.id, turnId: turn.id, abort: new AbortController(), started, queued: false };
+    const running: Running = {
+      chatId: chat.id,
+      turnId: turn.id,
+      abort: new AbortController(),
+      started,
+      queued: false,
+    };
     this.running = running;
     this.runningChat = chat;
     chat.updated = Date.now();
@@ -189,7 +209,9 @@ export class Session {
     if (this.chat === chat) history.replaceState(null, "", `#${chat.id}`);
     try {
       const body = requestBody(model.id, model.thinking, chat.settings, path);
-      const last = await complete(body, running.abort.signal, (progress) => this.progress(chat, turn, progress));
+      const last = await complete(body, running.abort.signal, (progress) =>
+        this.progress(chat, turn, progress),
+      );
       this.progress(chat, turn, last);
       turn.finish = last.finish ?? "other";
     } catch (error) {
@@ -213,7 +235,8 @@ export class Session {
     running.queued = progress.queued;
     if (progress.content || progress.reasoning) running.firstToken ??= now;
     if (progress.reasoning) running.thinkingSince ??= now;
-    if (progress.content && running.thinkingSince !== undefined) turn.thinkingMs ??= now - running.thinkingSince;
+    if (progress.content && running.thinkingSince !== undefined)
+      turn.thinkingMs ??= now - running.thinkingSince;
     if (progress.content || progress.reasoning) {
       turn.timing = { firstMs: running.firstToken! - running.started, streamMs: now - running.firstToken! };
     }

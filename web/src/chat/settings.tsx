@@ -35,6 +35,36 @@ function parse(field: Field, typed: string): number | null {
   return field.step === 1 ? Math.round(inside) : inside;
 }
 
+/** What is typed stays until the field is left; then it shows the number that it was taken as. */
+function NumberField(props: {
+  field: Field;
+  value: number | null;
+  fallback: string;
+  onValue: (value: number | null) => void;
+}) {
+  const { field, value } = props;
+  const [typed, setTyped] = useState<string | null>(null);
+  return (
+    <label>
+      <span>{t(field.word)}</span>
+      <input
+        type="number"
+        name={field.key}
+        min={field.min}
+        max={field.max}
+        step={field.step === 1 ? 1 : "any"}
+        placeholder={props.fallback}
+        value={typed ?? value ?? ""}
+        onInput={(event) => {
+          setTyped(event.currentTarget.value);
+          props.onValue(parse(field, event.currentTarget.value));
+        }}
+        onBlur={() => setTyped(null)}
+      />
+    </label>
+  );
+}
+
 function SamplingFields({ session }: { session: Session }) {
   const { settings } = session.chat;
   const defaults: Partial<Record<keyof Sampling, number | null>> = session.info?.defaults ?? {};
@@ -45,30 +75,22 @@ function SamplingFields({ session }: { session: Session }) {
       <p class="hint">{t("samplingHint")}</p>
       <div class="grid">
         {FIELDS.map((field) => (
-          <label key={field.key}>
-            <span>{t(field.word)}</span>
-            <input
-              type="number"
-              name={field.key}
-              min={field.min}
-              max={field.max}
-              step={field.step === 1 ? 1 : "any"}
-              placeholder={defaults[field.key]?.toString() ?? t("default")}
-              value={settings.sampling[field.key] ?? ""}
-              onChange={(event) => {
-                const value = parse(field, event.currentTarget.value);
-                event.currentTarget.value = value?.toString() ?? "";
-                session.setSettings({ ...settings, sampling: { ...settings.sampling, [field.key]: value } });
-              }}
-            />
-          </label>
+          <NumberField
+            key={field.key}
+            field={field}
+            value={settings.sampling[field.key]}
+            fallback={defaults[field.key]?.toString() ?? t("default")}
+            onValue={(value) =>
+              session.changeSettings((now) => ({ ...now, sampling: { ...now.sampling, [field.key]: value } }))
+            }
+          />
         ))}
       </div>
       {changed && (
         <button
           type="button"
           class="button"
-          onClick={() => session.setSettings({ ...settings, sampling: { ...NO_SAMPLING } })}
+          onClick={() => session.changeSettings((now) => ({ ...now, sampling: { ...NO_SAMPLING } }))}
         >
           {t("resetSampling")}
         </button>
@@ -85,7 +107,9 @@ function KeySection({ session }: { session: Session }) {
       <legend>{t("apiKey")}</legend>
       {key ? (
         <div class="row">
-          <code>{key.slice(0, 5)}…{key.slice(-4)}</code>
+          <code>
+            {key.slice(0, 5)}…{key.slice(-4)}
+          </code>
           <button
             type="button"
             class="button"
@@ -135,7 +159,11 @@ function Files({ session }: { session: Session }) {
           type="button"
           class="button"
           disabled={session.titles.length === 0}
-          onClick={() => void session.storage.all().then((all) => download("hadal-chats.json", "application/json", exportJson(all)))}
+          onClick={() =>
+            void session.storage
+              .all()
+              .then((all) => download("hadal-chats.json", "application/json", exportJson(all)))
+          }
         >
           <Icon name="download" /> {t("exportAll")}
         </button>
@@ -143,14 +171,21 @@ function Files({ session }: { session: Session }) {
           type="button"
           class="button"
           disabled={empty}
-          onClick={() => download(fileName(session.chat.title, "md"), "text/markdown", exportMarkdown(session.chat))}
+          onClick={() =>
+            download(fileName(session.chat.title, "md"), "text/markdown", exportMarkdown(session.chat))
+          }
         >
           <Icon name="download" /> {t("exportMarkdown")}
         </button>
         <button type="button" class="button" onClick={() => picker.current?.click()}>
           <Icon name="upload" /> {t("import")}
         </button>
-        <button type="button" class="button" disabled={session.titles.length === 0} onClick={() => setRemoving(true)}>
+        <button
+          type="button"
+          class="button"
+          disabled={session.titles.length === 0}
+          onClick={() => setRemoving(true)}
+        >
           <Icon name="trash" /> {t("deleteAll")}
         </button>
         <input
@@ -201,7 +236,10 @@ export function SettingsDialog({ session, onClose }: { session: Session; onClose
             name="system"
             placeholder={t("systemPlaceholder")}
             value={settings.system}
-            onInput={(event) => session.setSettings({ ...settings, system: event.currentTarget.value })}
+            onInput={(event) => {
+              const system = event.currentTarget.value;
+              session.changeSettings((now) => ({ ...now, system }));
+            }}
           />
         </label>
         <SamplingFields session={session} />

@@ -18,7 +18,8 @@ export function groupByAge(titles: ChatTitle[], now: number): { word: Word; titl
     ["older", -Infinity],
   ];
   const groups = limits.map(([word]) => ({ word, titles: [] as ChatTitle[] }));
-  for (const title of titles) groups[limits.findIndex(([, from]) => title.updated >= from)]?.titles.push(title);
+  for (const title of titles)
+    groups[limits.findIndex(([, from]) => title.updated >= from)]?.titles.push(title);
   return groups.filter((group) => group.titles.length > 0);
 }
 
@@ -69,8 +70,16 @@ function Entry(props: { chat: ChatTitle; session: Session; onOpen: () => void })
         {answering && <span class="pulse" role="img" aria-label={t("answering")} />}
       </button>
       <span class="entry-tools">
-        <IconButton icon="edit" label={t("renameChat", { title: chat.title })} onClick={() => setDialog("rename")} />
-        <IconButton icon="trash" label={t("deleteChat", { title: chat.title })} onClick={() => setDialog("remove")} />
+        <IconButton
+          icon="edit"
+          label={t("renameChat", { title: chat.title })}
+          onClick={() => setDialog("rename")}
+        />
+        <IconButton
+          icon="trash"
+          label={t("deleteChat", { title: chat.title })}
+          onClick={() => setDialog("remove")}
+        />
       </span>
       {dialog === "rename" && <RenameDialog chat={chat} session={session} onClose={() => setDialog(null)} />}
       {dialog === "remove" && (
@@ -86,7 +95,12 @@ function Entry(props: { chat: ChatTitle; session: Session; onOpen: () => void })
   );
 }
 
-export function Sidebar(props: { session: Session; open: boolean; onClose: () => void; onSettings: () => void }) {
+export function Sidebar(props: {
+  session: Session;
+  open: boolean;
+  onClose: () => void;
+  onSettings: () => void;
+}) {
   const { session } = props;
   const [query, setQuery] = useState("");
   const wanted = query.trim().toLowerCase();

@@ -1,5 +1,13 @@
 /** Chats as files: JSON to take them elsewhere and back, Markdown to read. */
-import { NO_SAMPLING, shownPath, withAttachments, type Attachment, type Chat, type Sampling, type Turn } from "./tree";
+import {
+  NO_SAMPLING,
+  shownPath,
+  withAttachments,
+  type Attachment,
+  type Chat,
+  type Sampling,
+  type Turn,
+} from "./tree";
 
 const FORMAT = "hadal-chats";
 const MOST_CHATS = 10_000;
@@ -22,14 +30,18 @@ export function exportMarkdown(chat: Chat): string {
 
 /** A file's name from a title. */
 export function fileName(title: string, extension: string): string {
-  const name = title.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "").slice(0, 60);
+  const name = title
+    .replace(/[^\p{L}\p{N}]+/gu, "-")
+    .replace(/^-+|-+$/g, "")
+    .slice(0, 60);
   return `${name || "chat"}.${extension}`;
 }
 
 type Loose = Record<string, unknown>;
 
 function object(value: unknown): Loose {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new Error("an object was expected");
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new Error("an object was expected");
   return value as Loose;
 }
 const text = (value: unknown): string => (typeof value === "string" ? value : "");
@@ -82,11 +94,13 @@ function chat(value: unknown): Chat {
   if (all.length > MOST_TURNS) throw new Error(`more than ${MOST_TURNS} messages`);
   for (const one of all.map(turn)) turns[one.id] = one;
   for (const one of Object.values(turns)) {
-    if (one.parent !== null && !turns[one.parent]) throw new Error(`message ${one.id} answers one that is missing`);
+    if (one.parent !== null && !turns[one.parent])
+      throw new Error(`message ${one.id} answers one that is missing`);
   }
   const shown: Record<number, number> = {};
   for (const [parent, child] of Object.entries(from["shown"] ?? {})) shown[Number(parent)] = number(child);
-  const settings = typeof from["settings"] === "object" && from["settings"] !== null ? object(from["settings"]) : {};
+  const settings =
+    typeof from["settings"] === "object" && from["settings"] !== null ? object(from["settings"]) : {};
   return {
     id: crypto.randomUUID(), // the same file can be imported twice
     title: text(from["title"]).slice(0, 200),
@@ -106,7 +120,8 @@ function chat(value: unknown): Chat {
 /** The chats of a file that exportJson() wrote, with new ids. Throws an Error that says what is wrong. */
 export function importJson(source: string): Chat[] {
   const file = object(JSON.parse(source));
-  if (file["format"] !== FORMAT || !Array.isArray(file["chats"])) throw new Error("not an export of hadal chats");
+  if (file["format"] !== FORMAT || !Array.isArray(file["chats"]))
+    throw new Error("not an export of hadal chats");
   if (file["chats"].length > MOST_CHATS) throw new Error(`more than ${MOST_CHATS} chats`);
   return file["chats"].map(chat);
 }

@@ -1,6 +1,6 @@
 /**
- * A conversation is a tree: editing a message or asking again adds a branch, nothing is overwritten. Each node
- * remembers which of its children was looked at last; the path along those is what is shown and sent.
+ * A conversation is a tree: editing a message or asking again adds a branch, nothing is overwritten. Each
+ * node remembers which of its children was looked at last; the path along those is what is shown and sent.
  */
 
 export interface Attachment {
@@ -21,7 +21,9 @@ export interface Timing {
   streamMs: number;
 }
 
-/** stop: the model ended; length: max_tokens; stopped: the user; cut: the page went away; error: see `error`. */
+/**
+ * stop: the model ended; length: max_tokens; stopped: the user; cut: the page went away; error: see `error`.
+ */
 export type Finish = "stop" | "length" | "stopped" | "cut" | "error" | "other";
 
 export interface Turn {
@@ -113,7 +115,11 @@ export function shownPath(chat: Chat): Turn[] {
 /** From the first message to this turn. */
 export function pathTo(chat: Chat, id: number | null): Turn[] {
   const path: Turn[] = [];
-  for (let turn = chat.turns[id ?? -1]; turn && path.length < chat.nextId; turn = chat.turns[turn.parent ?? -1]) {
+  for (
+    let turn = chat.turns[id ?? -1];
+    turn && path.length < chat.nextId;
+    turn = chat.turns[turn.parent ?? -1]
+  ) {
     path.unshift(turn);
   }
   return path;

@@ -22,7 +22,10 @@ export function axisStyle(): Pick<uPlot.Axis, "stroke" | "grid" | "ticks" | "fon
 }
 
 /** Keeps a chart as wide as its box. Returns what undoes it all. */
-export function mount(box: HTMLElement, make: (width: number) => uPlot): { chart: uPlot; destroy: () => void } {
+export function mount(
+  box: HTMLElement,
+  make: (width: number) => uPlot,
+): { chart: uPlot; destroy: () => void } {
   const chart = make(Math.max(200, box.clientWidth));
   const observer = new ResizeObserver(() => {
     const width = Math.max(200, box.clientWidth);

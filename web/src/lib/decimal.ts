@@ -20,7 +20,9 @@ export function sumDecimals(amounts: Iterable<string>): string {
   return sum < 0n ? `-${text}` : text;
 }
 
-/** At least two decimals, and as many as it takes to show three digits that are not zero: 0.00 4.20 0.000123. */
+/**
+ * At least two decimals, and as many as it takes to show three digits that are not zero: 0.00 4.20 0.000123.
+ */
 export function shortDecimal(amount: string): string {
   const match = /^(-?\d+)(?:\.(\d*))?$/.exec(amount);
   if (!match) return amount;

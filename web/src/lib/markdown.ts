@@ -1,6 +1,7 @@
 /**
- * What a model writes, as nodes that cannot act. Three barriers: HTML in the text is shown, not used; DOMPurify
- * passes a short list of elements and attributes; the page's Content-Security-Policy forbids inline script and style.
+ * What a model writes, as nodes that cannot act. Three barriers: HTML in the text is shown, not used;
+ * DOMPurify passes a short list of elements and attributes; the page's Content-Security-Policy forbids inline
+ * script and style.
  */
 import DOMPurify, { type Config } from "dompurify";
 import { Lexer, Marked, type Token, type TokensList } from "marked";
@@ -8,9 +9,9 @@ import { escapeHtml } from "./escape";
 import { highlight } from "./highlight";
 import { mathExtension } from "./math";
 
-// Bounds for texts that repeat themselves for ever, or are meant to hang the page: some of Markdown's rules take time
-// that grows with the square of a text. Beyond these, text is shown as it is: in all, of one paragraph, and formulas of a
-// text with more openings than this; and what lies deeper in quotes and lists.
+// Bounds for texts that repeat themselves for ever, or are meant to hang the page: some of Markdown's rules
+// take time that grows with the square of a text. Beyond these, text is shown as it is: in all, of one
+// paragraph, and formulas of a text with more openings than this; and what lies deeper in quotes and lists.
 const LONGEST = 200_000;
 const LONGEST_PARAGRAPH = 8_000;
 const MOST_FORMULAS = 4_000;
@@ -30,7 +31,9 @@ const MATH_ATTRIBUTES =
   "scriptlevel movablelimits notation mathcolor mathbackground symmetric largeop xmlns";
 const CONFIG: Config & { RETURN_DOM_FRAGMENT: true } = {
   ALLOWED_TAGS: [
-    ..."p br hr h3 h4 h5 h6 ul ol li blockquote pre code em strong del a table thead tbody tr th td".split(" "),
+    ..."p br hr h3 h4 h5 h6 ul ol li blockquote pre code em strong del a table thead tbody tr th td".split(
+      " ",
+    ),
     ..."span sub sup kbd b i u".split(" "),
     ...MATH.split(" "),
   ],
@@ -98,7 +101,10 @@ withMath.use({
 
 DOMPurify.addHook("uponSanitizeAttribute", (_node, data) => {
   if (data.attrName !== "class") return;
-  data.attrValue = data.attrValue.split(/\s+/).filter((name) => CLASS.test(name)).join(" ");
+  data.attrValue = data.attrValue
+    .split(/\s+/)
+    .filter((name) => CLASS.test(name))
+    .join(" ");
   data.keepAttr = data.attrValue !== "";
 });
 DOMPurify.addHook("afterSanitizeAttributes", (node) => {
@@ -123,13 +129,18 @@ function asWritten(text: string): Block[] {
   return [{ key: text, tokens: [{ type: "code", raw: text, text } as Token] }];
 }
 
-/** The text's blocks; while it grows, all but the last ones keep their key, so that only those are rendered again. */
+/**
+ * The text's blocks; while it grows, all but the last ones keep their key, so that only those are rendered
+ * again.
+ */
 export function toBlocks(text: string): Block[] {
   if (text.length > LONGEST) return asWritten(text);
   const rules = hasTooMuchMath(text) ? withoutMath : withMath;
   const tokens = new BoundedLexer(rules.defaults).lex(text);
   const links = JSON.stringify(tokens.links);
-  return tokens.filter((token) => token.type !== "space").map((token) => ({ key: token.raw + links, tokens: [token] }));
+  return tokens
+    .filter((token) => token.type !== "space")
+    .map((token) => ({ key: token.raw + links, tokens: [token] }));
 }
 
 export function renderBlock(block: Block): DocumentFragment {

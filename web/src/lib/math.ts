@@ -1,9 +1,13 @@
-/** LaTeX in Markdown: $$…$$ \[…\] \(…\) $…$, rendered as MathML, which needs neither fonts nor style attributes. */
+/**
+ * LaTeX in Markdown: $$…$$ \[…\] \(…\) $…$, rendered as MathML, which needs neither fonts nor style
+ * attributes.
+ */
 import katex from "katex";
 import type { MarkedExtension, Tokens } from "marked";
 import { escapeHtml } from "./escape";
 
-// A formula that is not closed within this many characters is none. It also bounds what an unclosed one costs.
+// A formula that is not closed within this many characters is none. It also bounds what an unclosed one
+// costs.
 const LONGEST = 4000;
 const BLOCK = new RegExp(
   String.raw`^ {0,3}(?:\$\$([^]{1,${LONGEST}}?)\$\$|\\\[([^]{1,${LONGEST}}?)\\\])[ \t]*(?:\n+|$)`,
@@ -59,7 +63,8 @@ function block(source: string): MathToken | undefined {
   return { type: "mathBlock", raw: match[0], text: (match[1] ?? match[2] ?? "").trim(), display: true };
 }
 
-const renderer = (token: Tokens.Generic) => renderMath((token as MathToken).text, (token as MathToken).display);
+const renderer = (token: Tokens.Generic) =>
+  renderMath((token as MathToken).text, (token as MathToken).display);
 
 export const mathExtension: MarkedExtension = {
   extensions: [

@@ -6,8 +6,9 @@ export interface SseEvent {
 }
 
 /**
- * Takes the stream in pieces cut anywhere, even inside a character or between CR and LF, and returns the events
- * that each piece completes. Comments are counted, because a server that sends one is alive but has no answer yet.
+ * Takes the stream in pieces cut anywhere, even inside a character or between CR and LF, and returns the
+ * events that each piece completes. Comments are counted, because a server that sends one is alive but has no
+ * answer yet.
  */
 export class SseParser {
   comments = 0;

@@ -28,7 +28,12 @@ export function IconButton(props: {
   );
 }
 
-export function Dialog(props: { title: string; onClose: () => void; children: ComponentChildren; wide?: boolean }) {
+export function Dialog(props: {
+  title: string;
+  onClose: () => void;
+  children: ComponentChildren;
+  wide?: boolean;
+}) {
   const ref = useRef<HTMLDialogElement>(null);
   useLayoutEffect(() => ref.current?.showModal(), []);
   return (
@@ -50,7 +55,13 @@ export function Dialog(props: { title: string; onClose: () => void; children: Co
   );
 }
 
-export function Confirm(props: { title: string; text: string; action: string; onYes: () => void; onClose: () => void }) {
+export function Confirm(props: {
+  title: string;
+  text: string;
+  action: string;
+  onYes: () => void;
+  onClose: () => void;
+}) {
   return (
     <Dialog title={props.title} onClose={props.onClose}>
       <p>{props.text}</p>
@@ -218,7 +229,11 @@ export function KeyForm({ onDone }: { onDone: (key: string, remember: boolean) =
         />
       </label>
       <label class="check">
-        <input type="checkbox" checked={remember} onChange={(event) => setRemember(event.currentTarget.checked)} />
+        <input
+          type="checkbox"
+          checked={remember}
+          onChange={(event) => setRemember(event.currentTarget.checked)}
+        />
         <span>{t("rememberKey")}</span>
       </label>
       <button type="submit" class="button primary" disabled={!key.trim()}>

@@ -132,7 +132,8 @@ export const en = {
   signInText: "Use an API key of this server to see its balance and usage.",
   signInFailed: "The server refused this key.",
   accountsOff: "This server keeps no accounts",
-  accountsOffText: "There are no keys, balances or usage to show. The API itself is open; the code page shows how to use it.",
+  accountsOffText:
+    "There are no keys, balances or usage to show. The API itself is open; the code page shows how to use it.",
   signedInAs: "Signed in as {name}",
   serverKey: "the server's key",
   tabUsage: "Usage",
@@ -222,10 +223,13 @@ export const en = {
   noneYet: "none yet",
   speedChart: "Tokens per second",
   speedChartText: "The last two minutes",
-  speedChartLabel: "Chart of tokens per second in the last two minutes: generation now {tok}, prompt now {prompt}",
+  speedChartLabel:
+    "Chart of tokens per second in the last two minutes: generation now {tok}, prompt now {prompt}",
   expertMap: "Expert map",
-  expertMapText: "Each row is a layer, each cell an expert; the stronger its colour, the more tokens were sent there. Real counts.",
-  expertMapLabel: "Heat map of {layers} layers by {experts} experts. The table below says the same in numbers.",
+  expertMapText:
+    "Each row is a layer, each cell an expert; the stronger its colour, the more tokens were sent there. Real counts.",
+  expertMapLabel:
+    "Heat map of {layers} layers by {experts} experts. The table below says the same in numbers.",
   sinceStart: "Since start",
   lastMinute: "Last minute",
   expertCell: "Layer {layer}, expert {expert}: {count} tokens, {times}× the mean",

@@ -12,7 +12,12 @@ import type { Account } from "./types";
 import { UsagePage } from "./usage";
 
 type Section = "usage" | "keys" | "prices" | "code";
-const WORDS: Record<Section, Word> = { usage: "tabUsage", keys: "tabKeys", prices: "tabPrices", code: "tabCode" };
+const WORDS: Record<Section, Word> = {
+  usage: "tabUsage",
+  keys: "tabKeys",
+  prices: "tabPrices",
+  code: "tabCode",
+};
 
 function useSection(sections: Section[]): Section {
   const [hash, setHash] = useState(location.hash);
@@ -37,7 +42,11 @@ function SignIn({ onKey }: { onKey: (key: string, remember: boolean) => void }) 
 
 /** Who the stored key belongs to; asks again when `attempt` changes. */
 function useMe(info: Info | null, attempt: number): { me: Account | null; failed: string; settled: boolean } {
-  const [state, setState] = useState<{ me: Account | null; failed: string; settled: boolean }>({ me: null, failed: "", settled: false });
+  const [state, setState] = useState<{ me: Account | null; failed: string; settled: boolean }>({
+    me: null,
+    failed: "",
+    settled: false,
+  });
   useEffect(() => {
     if (!info) return;
     if (!info.accounts || !prefs.key()) {
@@ -61,22 +70,12 @@ function useMe(info: Info | null, attempt: number): { me: Account | null; failed
   return state;
 }
 
-/** Some servers want a key even for /api/info; until there is one, the page knows only that. */
-const LOCKED: Info = {
-  version: "",
-  model: { id: "", context_length: 0, thinking: "none" },
-  auth: true,
-  accounts: true,
-  defaults: {},
-};
-
 function useInfo(attempt: number): { info: Info | null; problem: string } {
   const [info, setInfo] = useState<Info | null>(null);
   const [problem, setProblem] = useState("");
   useEffect(() => {
     get<Info>("/api/info").then(setInfo, (error: Error) => {
-      if (error instanceof ApiError && error.status === 401) setInfo(LOCKED);
-      else setProblem(error instanceof ApiError ? error.message : t("offline"));
+      setProblem(error instanceof ApiError ? error.message : t("offline"));
     });
   }, [attempt]);
   return { info, problem };
@@ -84,7 +83,8 @@ function useInfo(attempt: number): { info: Info | null; problem: string } {
 
 function Sections({ info, me, attempt }: { info: Info; me: Account | null; attempt: () => void }) {
   const sections: Section[] = ["code"];
-  if (info.accounts) sections.unshift("usage", ...(me?.role === "admin" ? (["keys"] as const) : []), "prices");
+  if (info.accounts)
+    sections.unshift("usage", ...(me?.role === "admin" ? (["keys"] as const) : []), "prices");
   const section = useSection(sections);
   return (
     <>
@@ -105,10 +105,10 @@ function Sections({ info, me, attempt }: { info: Info; me: Account | null; attem
         </div>
       )}
       {section === "usage" && me && <UsagePage me={me} />}
-      {section === "keys" && <KeysPage />}
-      {section === "prices" && <PricesPage />}
+      {section === "keys" && me && <KeysPage />}
+      {section === "prices" && me && <PricesPage />}
       {section === "code" && <CodePage info={info} />}
-      {section === "usage" && !me && (
+      {section !== "code" && !me && (
         <SignIn
           onKey={(key, remember) => {
             prefs.setKey(key, remember);
@@ -152,7 +152,11 @@ export function PlatformApp() {
         </div>
         {problem && <Notice kind="error">{problem}</Notice>}
         {failed && <Notice kind="error">{failed}</Notice>}
-        {info && settled ? <Sections info={info} me={me} attempt={again} /> : !problem && <p class="hint">{t("loading")}</p>}
+        {info && settled ? (
+          <Sections info={info} me={me} attempt={again} />
+        ) : (
+          !problem && <p class="hint">{t("loading")}</p>
+        )}
       </main>
     </div>
   );

@@ -40,7 +40,16 @@ function NewKey({ onDone, onClose }: { onDone: (secret: string) => void; onClose
     const numbers = Object.fromEntries(given.map(([key, value]) => [key, Number(value)]));
     const money = balance.trim() === "" ? {} : { balance: balance.trim() };
     try {
-      onDone((await post<{ secret: string }>("/api/platform/keys", { name: name.trim(), role, ...numbers, ...money })).secret);
+      onDone(
+        (
+          await post<{ secret: string }>("/api/platform/keys", {
+            name: name.trim(),
+            role,
+            ...numbers,
+            ...money,
+          })
+        ).secret,
+      );
     } catch (error) {
       setProblem((error as Error).message);
     }
@@ -57,7 +66,13 @@ function NewKey({ onDone, onClose }: { onDone: (secret: string) => void; onClose
         {problem && <Notice kind="error">{problem}</Notice>}
         <label>
           <span>{t("name")}</span>
-          <input name="name" required maxLength={100} value={name} onInput={(event) => setName(event.currentTarget.value)} />
+          <input
+            name="name"
+            required
+            maxLength={100}
+            value={name}
+            onInput={(event) => setName(event.currentTarget.value)}
+          />
         </label>
         <label>
           <span>{t("role")}</span>
@@ -135,7 +150,9 @@ function KeyTable({ keys, ask }: { keys: KeyInfo[]; ask: (asking: Asking) => voi
             <th scope="col">{t("role")}</th>
             <th scope="col">{t("created")}</th>
             <th scope="col">{t("limits")}</th>
-            <th scope="col" class="number">{t("balance")}</th>
+            <th scope="col" class="number">
+              {t("balance")}
+            </th>
             <th scope="col">{t("state")}</th>
             <td />
           </tr>
@@ -151,15 +168,27 @@ function KeyTable({ keys, ask }: { keys: KeyInfo[]; ask: (asking: Asking) => voi
               <td>{limitsText(key)}</td>
               <td class="number">{key.balance === null ? t("unlimited") : shortDecimal(key.balance)}</td>
               <td>
-                <span class={`badge ${key.revoked ? "off" : "on"}`}>{t(key.revoked ? "revoked" : "active")}</span>
+                <span class={`badge ${key.revoked ? "off" : "on"}`}>
+                  {t(key.revoked ? "revoked" : "active")}
+                </span>
               </td>
               <td class="row-tools">
                 {!key.revoked && (
                   <>
-                    <button type="button" class="button small" aria-label={t("rotateKey", { name: key.name })} onClick={() => ask({ what: "rotate", key })}>
+                    <button
+                      type="button"
+                      class="button small"
+                      aria-label={t("rotateKey", { name: key.name })}
+                      onClick={() => ask({ what: "rotate", key })}
+                    >
                       {t("rotate")}
                     </button>
-                    <button type="button" class="button small" aria-label={t("revokeKey", { name: key.name })} onClick={() => ask({ what: "revoke", key })}>
+                    <button
+                      type="button"
+                      class="button small"
+                      aria-label={t("revokeKey", { name: key.name })}
+                      onClick={() => ask({ what: "revoke", key })}
+                    >
                       {t("revoke")}
                     </button>
                   </>
@@ -188,7 +217,10 @@ export function KeysPage() {
   const act = async (what: "revoke" | "rotate", key: KeyInfo) => {
     setProblem("");
     try {
-      const reply = await post<{ secret?: string }>(`/api/platform/keys/${encodeURIComponent(key.id)}/${what}`, {});
+      const reply = await post<{ secret?: string }>(
+        `/api/platform/keys/${encodeURIComponent(key.id)}/${what}`,
+        {},
+      );
       if (what === "rotate" && reply.secret) setSecret(reply.secret);
     } catch (error) {
       setProblem((error as Error).message);

@@ -22,9 +22,15 @@ export function PricesPage() {
           <thead>
             <tr>
               <th scope="col">{t("model")}</th>
-              <th scope="col" class="number">{t("inputHit")}</th>
-              <th scope="col" class="number">{t("inputMiss")}</th>
-              <th scope="col" class="number">{t("output")}</th>
+              <th scope="col" class="number">
+                {t("inputHit")}
+              </th>
+              <th scope="col" class="number">
+                {t("inputMiss")}
+              </th>
+              <th scope="col" class="number">
+                {t("output")}
+              </th>
             </tr>
           </thead>
           <tbody>

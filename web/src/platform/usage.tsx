@@ -16,7 +16,17 @@ const MEASURES: [Measure, Word][] = [
   ["requests", "requests"],
 ];
 
-function SumTable({ title, head, sums, colors }: { title: string; head: string; sums: Sum[]; colors: boolean }) {
+function SumTable({
+  title,
+  head,
+  sums,
+  colors,
+}: {
+  title: string;
+  head: string;
+  sums: Sum[];
+  colors: boolean;
+}) {
   return (
     <section class="panel">
       <h2>{title}</h2>
@@ -25,11 +35,21 @@ function SumTable({ title, head, sums, colors }: { title: string; head: string; 
           <thead>
             <tr>
               <th scope="col">{head}</th>
-              <th scope="col" class="number">{t("requests")}</th>
-              <th scope="col" class="number">{t("inputHit")}</th>
-              <th scope="col" class="number">{t("inputMiss")}</th>
-              <th scope="col" class="number">{t("output")}</th>
-              <th scope="col" class="number">{t("cost")}</th>
+              <th scope="col" class="number">
+                {t("requests")}
+              </th>
+              <th scope="col" class="number">
+                {t("inputHit")}
+              </th>
+              <th scope="col" class="number">
+                {t("inputMiss")}
+              </th>
+              <th scope="col" class="number">
+                {t("output")}
+              </th>
+              <th scope="col" class="number">
+                {t("cost")}
+              </th>
             </tr>
           </thead>
           <tbody>
@@ -64,7 +84,9 @@ function Tiles({ balance, total, currency }: { balance: Balance | null; total: S
           {info ? shortDecimal(info.total_balance) : "–"}
           {info && <small> {info.currency}</small>}
         </p>
-        <p class="detail">{balance && !balance.is_available ? t("balanceEmpty") : info ? "" : t("unlimited")}</p>
+        <p class="detail">
+          {balance && !balance.is_available ? t("balanceEmpty") : info ? "" : t("unlimited")}
+        </p>
       </div>
       <div class="tile">
         <h2>{t("spent")}</h2>
@@ -159,12 +181,7 @@ export function UsagePage({ me }: { me: Account }) {
           </label>
         )}
         <div class="spacer" />
-        <button
-          type="button"
-          class="button"
-          disabled={!reply?.days.length}
-          onClick={() => void exportCsv()}
-        >
+        <button type="button" class="button" disabled={!reply?.days.length} onClick={() => void exportCsv()}>
           <Icon name="download" /> {t("exportCsv")}
         </button>
       </div>

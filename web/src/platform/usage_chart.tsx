@@ -36,9 +36,17 @@ export function UsageChart({ rows, days, models, what, label }: Props) {
     // The tallest stack first, so that those below it are painted over it.
     const series: uPlot.Series[] = tops.map((_, i) => {
       const color = cssColor(modelColor(i));
-      return { label: models[i]!, stroke: color, fill: color, width: 0, points: { show: false }, ...(bars ? { paths: bars } : {}) };
+      return {
+        label: models[i]!,
+        stroke: color,
+        fill: color,
+        width: 0,
+        points: { show: false },
+        ...(bars ? { paths: bars } : {}),
+      };
     });
-    const number = (value: number) => (what === "cost" ? value.toLocaleString(locale()) : value < 1000 ? integer(value) : compact(value));
+    const number = (value: number) =>
+      what === "cost" ? value.toLocaleString(locale()) : value < 1000 ? integer(value) : compact(value);
     const mounted = mount(box.current, (width) => {
       const options: uPlot.Options = {
         width,
@@ -51,7 +59,14 @@ export function UsageChart({ rows, days, models, what, label }: Props) {
         },
         series: [{}, ...series.reverse()],
         axes: [
-          { ...axis, grid: { show: false }, size: 28, space: 64, incrs: [1, 2, 7, 14, 30], values: (_, at) => at.map((i) => (days[i] ? shortDay(days[i]) : "")) },
+          {
+            ...axis,
+            grid: { show: false },
+            size: 28,
+            space: 64,
+            incrs: [1, 2, 7, 14, 30],
+            values: (_, at) => at.map((i) => (days[i] ? shortDay(days[i]) : "")),
+          },
           { ...axis, size: 60, values: (_, ticks) => ticks.map(number) },
         ],
       };

@@ -28,7 +28,9 @@ export function sum(name: string, rows: UsageRow[]): Sum {
 export function sumBy(rows: UsageRow[], field: "model" | "key"): Sum[] {
   const groups = new Map<string, UsageRow[]>();
   for (const row of rows) groups.set(row[field], [...(groups.get(row[field]) ?? []), row]);
-  const sums = [...groups.values()].map((group) => sum(field === "model" ? group[0]!.model : group[0]!.name, group));
+  const sums = [...groups.values()].map((group) =>
+    sum(field === "model" ? group[0]!.model : group[0]!.name, group),
+  );
   return sums.sort((a, b) => a.name.localeCompare(b.name));
 }
 

@@ -29,7 +29,13 @@ interface Live {
 
 /** Asks the server every second while the page is visible. */
 function useStatus(): Live {
-  const live = useRef<Live>({ status: null, at: Date.now(), locked: false, speed: [[], [], []], minuteAgo: undefined });
+  const live = useRef<Live>({
+    status: null,
+    at: Date.now(),
+    locked: false,
+    speed: [[], [], []],
+    minuteAgo: undefined,
+  });
   const counts = useRef<{ at: number; experts: LayerCounts[] }[]>([]);
   const [, draw] = useState(0);
   useEffect(() => {
@@ -40,7 +46,13 @@ function useStatus(): Live {
       if (!document.hidden) {
         try {
           const status = await get<Status>("/api/status", { signal: AbortSignal.timeout(10_000) });
-          live.current = { ...now, status, at: Date.now(), locked: false, ...remember(status, now, counts.current) };
+          live.current = {
+            ...now,
+            status,
+            at: Date.now(),
+            locked: false,
+            ...remember(status, now, counts.current),
+          };
         } catch (error) {
           const locked = error instanceof ApiError && (error.status === 401 || error.status === 403);
           live.current = { ...now, locked };
@@ -73,7 +85,13 @@ function remember(status: Status, before: Live, counts: { at: number; experts: L
   return { speed, minuteAgo: counts[0]?.experts };
 }
 
-function Tile(props: { title: string; value: string; unit?: string; detail?: string; children?: ComponentChildren }) {
+function Tile(props: {
+  title: string;
+  value: string;
+  unit?: string;
+  detail?: string;
+  children?: ComponentChildren;
+}) {
   return (
     <div class="tile">
       <h2>{props.title}</h2>
@@ -108,10 +126,18 @@ function Tiles({ status }: { status: Status }) {
   });
   return (
     <div class="tiles">
-      <Tile title={t("running")} value={integer(status.running)} detail={t("runningOf", { n: integer(status.max_num_seqs) })}>
+      <Tile
+        title={t("running")}
+        value={integer(status.running)}
+        detail={t("runningOf", { n: integer(status.max_num_seqs) })}
+      >
         <Bar parts={[["used", status.running / Math.max(1, status.max_num_seqs)]]} />
       </Tile>
-      <Tile title={t("waiting")} value={integer(status.waiting)} detail={t("waitingOf", { n: integer(status.max_queued) })}>
+      <Tile
+        title={t("waiting")}
+        value={integer(status.waiting)}
+        detail={t("waitingOf", { n: integer(status.max_queued) })}
+      >
         <Bar parts={[["used", status.waiting / Math.max(1, status.max_queued)]]} />
       </Tile>
       <Tile
@@ -126,8 +152,17 @@ function Tiles({ status }: { status: Status }) {
         unit={unit}
         detail={t("totalTokens", { n: compact(status.tokens.prompt) })}
       />
-      <Tile title={t("kvPages")} value={percent(kv.used, kv.total)} detail={`${pages} · ${t("kvPageSize", { n: kv.page_size })}`}>
-        <Bar parts={[["used", kv.used / Math.max(1, kv.total)], ["kept", kv.cached / Math.max(1, kv.total)]]} />
+      <Tile
+        title={t("kvPages")}
+        value={percent(kv.used, kv.total)}
+        detail={`${pages} · ${t("kvPageSize", { n: kv.page_size })}`}
+      >
+        <Bar
+          parts={[
+            ["used", kv.used / Math.max(1, kv.total)],
+            ["kept", kv.cached / Math.max(1, kv.total)],
+          ]}
+        />
       </Tile>
       <Tile
         title={t("prefixHits")}
@@ -140,12 +175,17 @@ function Tiles({ status }: { status: Status }) {
       />
       <Tile
         title={t("speculation")}
-        value={speculation && speculation.drafted > 0 ? percent(speculation.accepted, speculation.drafted) : "–"}
+        value={
+          speculation && speculation.drafted > 0 ? percent(speculation.accepted, speculation.drafted) : "–"
+        }
         detail={
           !speculation
             ? t("speculationOff")
             : speculation.drafted > 0
-              ? t("speculationDetail", { accepted: compact(speculation.accepted), drafted: compact(speculation.drafted) })
+              ? t("speculationDetail", {
+                  accepted: compact(speculation.accepted),
+                  drafted: compact(speculation.drafted),
+                })
               : t("noneYet")
         }
       />
@@ -160,7 +200,12 @@ function SpeedChart({ speed }: { speed: Live["speed"] }) {
   useEffect(() => {
     if (!box.current) return;
     const axis = axisStyle();
-    const line = (label: string, color: string): uPlot.Series => ({ label, stroke: cssColor(color), width: 2, points: { show: false } });
+    const line = (label: string, color: string): uPlot.Series => ({
+      label,
+      stroke: cssColor(color),
+      width: 2,
+      points: { show: false },
+    });
     const mounted = mount(box.current, (width) => {
       return new uPlot(
         {
@@ -174,7 +219,15 @@ function SpeedChart({ speed }: { speed: Live["speed"] }) {
           },
           series: [{}, line(t("generation"), "var(--accent)"), line(t("promptSpeed"), "var(--second)")],
           axes: [
-            { ...axis, size: 28, space: 80, values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toLocaleTimeString(locale(), { timeStyle: "medium", hour12: false })) },
+            {
+              ...axis,
+              size: 28,
+              space: 80,
+              values: (_, ticks) =>
+                ticks.map((tick) =>
+                  new Date(tick * 1000).toLocaleTimeString(locale(), { timeStyle: "medium", hour12: false }),
+                ),
+            },
             { ...axis, size: 48, values: (_, ticks) => ticks.map((tick) => compact(tick)) },
           ],
         },
@@ -198,7 +251,10 @@ function SpeedChart({ speed }: { speed: Live["speed"] }) {
       <div
         ref={box}
         role="img"
-        aria-label={t("speedChartLabel", { tok: rate(speed[1].at(-1) ?? 0), prompt: rate(speed[2].at(-1) ?? 0) })}
+        aria-label={t("speedChartLabel", {
+          tok: rate(speed[1].at(-1) ?? 0),
+          prompt: rate(speed[2].at(-1) ?? 0),
+        })}
       />
     </section>
   );

@@ -68,11 +68,21 @@ function LayerTable({ layers }: { layers: LayerCounts[] }) {
           <thead>
             <tr>
               <th scope="col">{t("layer")}</th>
-              <th scope="col" class="number">{t("tokens")}</th>
-              <th scope="col" class="number">{t("busiest")}</th>
-              <th scope="col" class="number">{t("share")}</th>
-              <th scope="col" class="number">{t("imbalance")}</th>
-              <th scope="col" class="number">{t("unused")}</th>
+              <th scope="col" class="number">
+                {t("tokens")}
+              </th>
+              <th scope="col" class="number">
+                {t("busiest")}
+              </th>
+              <th scope="col" class="number">
+                {t("share")}
+              </th>
+              <th scope="col" class="number">
+                {t("imbalance")}
+              </th>
+              <th scope="col" class="number">
+                {t("unused")}
+              </th>
             </tr>
           </thead>
           <tbody>

@@ -33,7 +33,14 @@ export function summary({ layer, counts }: LayerCounts): LayerSummary {
     if (count > counts[busiest]!) busiest = i;
     if (count === 0) unused++;
   });
-  return { layer, total, mean: total / Math.max(1, counts.length), busiest, most: counts[busiest] ?? 0, unused };
+  return {
+    layer,
+    total,
+    mean: total / Math.max(1, counts.length),
+    busiest,
+    most: counts[busiest] ?? 0,
+    unused,
+  };
 }
 
 /** 0 (no token) to 1 (four times the mean or more); the mean is at a half. */
