@@ -52,7 +52,7 @@ asio::awaitable<void> api_info(Exchange& http, Service& service) {
                     {"context_length", service.max_model_len},
                     {"thinking", thinking_name(service.traits.thinking)}}},
                   {"auth", service.options.has_keys()},
-                  {"accounts", false},
+                  {"accounts", service.accounts != nullptr},
                   {"defaults",
                    {{"temperature", service.defaults.temperature},
                     {"top_p", service.defaults.top_p},
