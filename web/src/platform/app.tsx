@@ -47,9 +47,10 @@ function useMe(info: Info | null, attempt: number): { me: Account | null; failed
     failed: "",
     settled: false,
   });
+  const accounts = info?.accounts; // not `info`: another look at it, with the same answer, is no reason to ask again
   useEffect(() => {
-    if (!info) return;
-    if (!info.accounts || !prefs.key()) {
+    if (accounts === undefined) return;
+    if (!accounts || !prefs.key()) {
       setState({ me: null, failed: "", settled: true });
       return;
     }
@@ -66,7 +67,7 @@ function useMe(info: Info | null, attempt: number): { me: Account | null; failed
         setState({ me: null, failed: refused ? t("signInFailed") : error.message, settled: true });
       },
     );
-  }, [info, attempt]);
+  }, [accounts, attempt]);
   return state;
 }
 
