@@ -17,7 +17,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "server"))
 import support  # noqa: E402
 
-CLIENT_PARTS = {"openai", "clients", "anthropic", "responses"}
+CLIENT_PARTS = {"openai", "clients", "anthropic", "responses", "openapi"}
 
 
 def go_to(venv: pathlib.Path | None) -> int:

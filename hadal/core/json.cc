@@ -30,38 +30,49 @@ Position position_of(std::string_view text, size_t byte) {
   return at;
 }
 
-// Watches a parse for what nlohmann accepts and we do not: deep nesting and duplicate keys. The check runs while
-// the parser is still iterative, so that no recursive copy or destructor ever meets a deep value.
-class StrictCallback {
- public:
-  StrictCallback(const std::string& where, ErrorKind kind) : where_(where), kind_(kind) {}
+// An object of ordered_json looks through all of its keys for each new one; that of a request has no more.
+constexpr size_t kMaxRequestKeys = 4096;
 
-  bool operator()(int depth, json::parse_event_t event, json& value) {
-    switch (event) {
-      case json::parse_event_t::object_start:
-      case json::parse_event_t::array_start:
-        if (depth >= kMaxJsonDepth)
-          fail(kind_, "{}\n  JSON      nested deeper than {} levels", where_, kMaxJsonDepth);
-        keys_.emplace_back();
-        break;
-      case json::parse_event_t::object_end:
-      case json::parse_event_t::array_end:
-        keys_.pop_back();
-        break;
-      case json::parse_event_t::key:
-        if (!keys_.back().insert(value.get<std::string>()).second) {
-          fail(kind_, "{}\n  JSON      key \"{}\" appears twice in one object", where_,
-               value.get<std::string>());
-        }
-        break;
-      case json::parse_event_t::value:
-        break;
-    }
-    return true;
+// Builds the value, and watches for what nlohmann accepts and we do not: deep nesting and duplicate keys. The check runs while
+// the parser is still iterative, so that no recursive copy or destructor ever meets a deep value. nlohmann's own way to look on,
+// a callback, goes through the whole of a list after each entry.
+class StrictBuilder : public nlohmann::detail::json_sax_dom_parser<json> {
+ public:
+  StrictBuilder(json& value, const std::string& where, ErrorKind kind)
+      : json_sax_dom_parser(value), where_(where), kind_(kind) {}
+
+  bool start_object(size_t size) {
+    open();
+    return json_sax_dom_parser::start_object(size);
+  }
+  bool start_array(size_t size) {
+    open();
+    return json_sax_dom_parser::start_array(size);
+  }
+  bool end_object() {
+    keys_.pop_back();
+    return json_sax_dom_parser::end_object();
+  }
+  bool end_array() {
+    keys_.pop_back();
+    return json_sax_dom_parser::end_array();
+  }
+  bool key(std::string& name) {
+    if (!keys_.back().insert(name).second)
+      fail(kind_, "{}\n  JSON      key \"{}\" appears twice in one object", where_, name);
+    if (kind_ == ErrorKind::kRequest && keys_.back().size() > kMaxRequestKeys)
+      fail(kind_, "{}\n  JSON      more than {} keys in one object", where_, kMaxRequestKeys);
+    return json_sax_dom_parser::key(name);
   }
 
  private:
-  std::string where_;
+  void open() {
+    if (keys_.size() >= static_cast<size_t>(kMaxJsonDepth))
+      fail(kind_, "{}\n  JSON      nested deeper than {} levels", where_, kMaxJsonDepth);
+    keys_.emplace_back();
+  }
+
+  const std::string& where_;
   ErrorKind kind_;
   std::vector<std::set<std::string>> keys_;
 };
@@ -75,10 +86,10 @@ json parse_json(std::string_view text, const std::string& where, ErrorKind kind)
     fail(kind, "{}\n  JSON      line {}, column {}: a NUL byte", where, at.line, at.column);
   }
   try {
-    auto callback = std::make_shared<StrictCallback>(where, kind);
-    return json::parse(text, [callback](int depth, json::parse_event_t event, json& value) {
-      return (*callback)(depth, event, value);
-    });
+    json value;
+    StrictBuilder builder(value, where, kind);
+    json::sax_parse(text, &builder);
+    return value;
   } catch (const json::parse_error& e) {
     const Position at = position_of(text, e.byte > 0 ? e.byte - 1 : 0);
     std::string_view reason = e.what();

@@ -1,5 +1,6 @@
 #include "hadal/core/json.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -139,6 +140,17 @@ TEST(ReadJsonFile, NamesThePath) {
   const std::string message =
       error_of(ErrorKind::kConfig, [&] { read_json_file(bad, 100, ErrorKind::kConfig); });
   EXPECT_TRUE(contains(message, {bad, "line 2, column 3"}));
+}
+
+// Each of these took a time that grew with the square of its size.
+TEST(ParseJson, ManySmallValuesTakeNoLongerThanTheirBytes) {
+  std::string list = "[{}";
+  for (int i = 0; i < 500'000; ++i) list += i % 2 == 0 ? ",{}" : ",[]";
+  EXPECT_EQ(parse_json(list + "]", "list", ErrorKind::kIo).size(), 500'001U);
+  std::string object = "{\"a\":1";
+  for (int i = 0; i < 4096; ++i) object += fmt::format(",\"{}\":1", i);
+  EXPECT_NO_THROW(parse_json(object + "}", "object", ErrorKind::kIo));
+  EXPECT_THROW(parse_json(object + "}", "object", ErrorKind::kRequest), Error);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "hadal/serve/generation.h"
 
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include <boost/asio/post.hpp>
@@ -28,7 +29,7 @@ struct Generation::Inbox : std::enable_shared_from_this<Inbox> {
   void put(size_t number, const engine::Event& event) {
     const std::lock_guard lock(mutex);
     if (items.size() >= kMaxEvents && !is_last(event)) {
-      overflow = true;
+      overflow = number;
       return;
     }
     items.push_back({number, event});
@@ -38,7 +39,8 @@ struct Generation::Inbox : std::enable_shared_from_this<Inbox> {
 
   std::mutex mutex;
   std::vector<Item> items;
-  bool woken = false, overflow = false;
+  bool woken = false;
+  std::optional<size_t> overflow;  // whose events did not fit any more
   asio::steady_timer timer;
   bool interrupted = false;
 };
@@ -97,16 +99,16 @@ asio::awaitable<std::vector<Generation::Item>> Generation::next(std::chrono::ste
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   while (true) {
     std::vector<Item> items;
-    bool overflow = false;
+    std::optional<size_t> overflow;
     {
       const std::lock_guard lock(inbox_->mutex);
       items = std::exchange(inbox_->items, {});
       inbox_->woken = false;
-      overflow = inbox_->overflow;
+      overflow = std::exchange(inbox_->overflow, std::nullopt);
     }
     if (overflow) {
-      items.push_back({0, engine::FailedEvent{0, ErrorKind::kRequest,
-                                              "the client reads more slowly than the model writes"}});
+      items.push_back({*overflow, engine::FailedEvent{0, ErrorKind::kRequest,
+                                                      "the client reads more slowly than the model writes"}});
     }
     note(items);
     if (!items.empty() || inbox_->interrupted || std::chrono::steady_clock::now() >= deadline)

@@ -88,6 +88,21 @@ std::optional<Constraint> constraint_in(const FieldReader& fields, const json& f
   return Constraint{Kind::kJsonSchema, schema->dump()};
 }
 
+// A small model likes to fill its answer with blanks, which every schema allows between its parts. Who says something about
+// blanks is left alone.
+void bound_blanks(std::string& schema) {
+  json parsed;
+  try {
+    parsed = parse_json(schema, "JSON schema", ErrorKind::kRequest);
+  } catch (const Error& e) {
+    throw ApiError(400, e.what());
+  }
+  if (!parsed.is_object() || parsed.contains("x-guidance")) return;
+  json bounded = parsed;
+  bounded["x-guidance"] = {{"whitespace_pattern", R"([ \n\t]{1,20})"}};
+  schema = bounded.dump();
+}
+
 // vLLM's structured_outputs and the fields that were there before it, SGLang's json_schema, regex and ebnf.
 std::optional<Constraint> read_constraint(const FieldReader& fields) {
   std::vector<Constraint> found;
@@ -117,6 +132,7 @@ std::optional<Constraint> read_constraint(const FieldReader& fields) {
     throw ApiError(400,
                    "The request constrains its answer in more than one way: expected one of response_format, "
                    "structured_outputs, ...");
+  if (found[0].kind == Kind::kJsonSchema) bound_blanks(found[0].source);
   if (found[0].source.size() > kMaxGrammarBytes)
     throw ApiError(
         422, fmt::format("A schema, expression or grammar may have at most {} bytes.", kMaxGrammarBytes));

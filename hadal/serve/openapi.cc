@@ -1,5 +1,6 @@
 // GET /openapi.json: what this server takes and gives, made of the tables that it works by.
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <map>
 
@@ -43,6 +44,18 @@ constexpr Operation kOperations[] = {
     {openapi, "This document", "Object"},
     {api_info, "What a page has to know first", "Info"},
     {api_status, "The server's numbers", "Status"},
+    {messages, "Anthropic's messages", "Object", message_rules, "messages", true},
+    {count_message_tokens, "The tokens of such a conversation", "Object", message_rules, "messages"},
+    {responses, "OpenAI's responses", "Object", responses_rules, "", true},
+    {get_response, "A stored response", "Object"},
+    {delete_response, "Forget a stored response", "Object"},
+    {user_balance, "What the account has left", "Object"},
+    {platform_me, "The account", "Object"},
+    {platform_usage, "What the account, or all of them, used by day", "Object"},
+    {platform_prices, "What a million tokens cost", "Object"},
+    {platform_keys, "All accounts (administrators)", "Object"},
+    {platform_create_key, "A new account and its key (administrators)", "Object", key_rules},
+    {platform_change_key, "Revoke or rotate a key (administrators)", "Object"},
 };
 
 const Operation* find_operation(Handler handler) {
@@ -124,8 +137,23 @@ json success(const Operation& operation) {
   return {{"description", operation.summary}, {"content", content}};
 }
 
+bool is_platform(std::string_view path) {
+  return path.starts_with("/api/platform/");
+}
+
 json responses_of(const Route& route, const Operation& operation, const ServeOptions& options) {
   json responses{{"200", success(operation)}};
+  if (route.path.ends_with("/*")) {
+    responses["400"] = error_response("The path has control characters");
+    responses["404"] = error_response("There is none of this name");
+  }
+  if (is_platform(route.path)) {
+    responses["404"] = error_response("The server has no accounts, or there is no such account");
+    responses["409"] = error_response("The account is not in a state for that");
+    responses["422"] = error_response("A value is out of range");
+  }
+  if (operation.streams && !options.accounts_db.empty())
+    responses["402"] = error_response("The balance does not suffice");
   if (operation.rules) {
     responses["400"] = error_response("The body is no JSON, or a field has another type");
     responses["413"] = error_response("The body is too large");
@@ -135,7 +163,6 @@ json responses_of(const Route& route, const Operation& operation, const ServeOpt
     responses["404"] = error_response("No such model (--strict-model-name)");
     responses["429"] = error_response("Too many requests wait");
   }
-  if (route.handler == get_model) responses["404"] = error_response("No such model");
   if (route.handler == metrics) responses["404"] = error_response("--disable-metrics");
   if (!is_open(route, options) && options.has_keys())
     responses["401"] = error_response("No key, or a wrong one");
@@ -145,6 +172,10 @@ json responses_of(const Route& route, const Operation& operation, const ServeOpt
                          ? json{{"description", "Loading, or about to end"},
                                 {"content", {{"application/json", {{"schema", reference("Object")}}}}}}
                          : error_response("Loading, or about to end; Retry-After says when to ask again");
+  if (route.handler != messages && route.handler != count_message_tokens) return responses;
+  for (auto& [status, response] : responses.items()) {  // Anthropic's errors have another form
+    if (status != "200") response["content"]["application/json"]["schema"] = reference("Object");
+  }
   return responses;
 }
 
@@ -174,7 +205,10 @@ json openapi_document(const Service& service) {
     if (operation.is_null()) continue;
     std::string path(route.path);
     if (path.ends_with("/*")) path.replace(path.size() - 1, 1, "{name}");
-    paths[path][route.method == "GET" ? "get" : "post"] = operation;
+    std::string method(route.method);
+    std::ranges::transform(method, method.begin(),
+                           [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    paths[path][method] = operation;
   }
   const json schemes{{"bearer", {{"type", "http"}, {"scheme", "bearer"}}},
                      {"key", {{"type", "apiKey"}, {"in", "header"}, {"name", "x-api-key"}}}};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -114,9 +115,13 @@ void check_key(Exchange& http, const Service& service) {
   http.set_account(std::make_shared<const Account>(service.accounts->authenticate(key, Time::now())));
 }
 
-std::string_view host_name(std::string_view host) {
-  if (host.starts_with('[')) return host.substr(0, host.find(']') + 1);
-  return host.substr(0, host.find(':'));
+// Without its port, in lower case, which is the same name.
+std::string host_name(std::string_view host) {
+  std::string name(host.starts_with('[') ? host.substr(0, host.find(']') + 1)
+                                         : host.substr(0, host.find(':')));
+  std::ranges::transform(name, name.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return name;
 }
 
 // A page of somebody else's, by a name of its own for this machine (DNS rebinding) or by a form: browsers send both fields.
@@ -128,7 +133,7 @@ void check_origin(const Exchange& http, const Service& service) {
       throw ApiError(403, "Pages of other sites may not use this server.");
   }
   if (service.options.has_keys() || !service.options.unix_socket.empty()) return;
-  const std::string_view name = host_name(host);
+  const std::string name = host_name(host);
   constexpr std::array<std::string_view, 4> kThisMachine{"localhost", "127.0.0.1", "[::1]", ""};
   if (std::ranges::find(kThisMachine, name) != kThisMachine.end() || name == service.options.host) return;
   if (std::ranges::find(service.options.allowed_hosts, name) != service.options.allowed_hosts.end()) return;
@@ -157,17 +162,19 @@ asio::awaitable<void> handle(Exchange& http, Service& service) {
   const HttpRequest& request = http.request();
   check_origin(http, service);
   const Route* found = nullptr;
-  bool known_path = false;
+  std::string allowed;
   const std::string_view method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
   for (const Route& route : kRoutes) {
     if (!matches(route, request.path)) continue;
-    known_path = true;
+    allowed += (allowed.empty() ? "" : ", ") + std::string(route.method);
     http.route = route.path;
     if (route.method == method) found = &route;
   }
   if (!found || !is_open(*found, service.options)) check_key(http, service);
-  if (!found && known_path)
+  if (!found && !allowed.empty()) {
+    http.add_field("Allow", allowed);
     throw ApiError(405, fmt::format("{} is not for {}.", request.path, request.method));
+  }
   if (!found) throw ApiError(404, fmt::format("There is no {} here.", request.path));
   if (found->access == Access::kAdmin && !is_admin(http))
     throw ApiError(403, "This is for administrators' keys.");

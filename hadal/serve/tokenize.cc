@@ -25,10 +25,11 @@ std::vector<int32_t> read_ids(const Service& service, const json& list) {
   for (const json& id : list) {
     if (!id.is_number_integer() || id.get<int64_t>() < 0 ||
         id.get<int64_t>() >= service.tokenizer.vocab_size())
-      throw ApiError(422,
-                     fmt::format("tokens: expected token ids from 0 to {}, found {}",
-                                 service.tokenizer.vocab_size() - 1, id.dump()),
-                     "tokens");
+      throw ApiError(
+          422,
+          fmt::format("tokens: expected token ids from 0 to {}, found {}", service.tokenizer.vocab_size() - 1,
+                      id.is_number() ? id.dump() : id.type_name()),
+          "tokens");
     ids.push_back(id.get<int32_t>());
   }
   return ids;

@@ -82,9 +82,16 @@ class LangChain(ServerTest):
         self.assertIn(pet["age"], range(10))
 
     def test_tools(self) -> None:
+        # Without the last line the model may go on with properties of its own until the context ends.
+        parameters = {
+            "type": "object",
+            "properties": {"a": {"enum": [1, 2]}},
+            "required": ["a"],
+            "additionalProperties": False,
+        }
         tool = {
             "type": "function",
-            "function": {"name": "f", "parameters": {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}},
+            "function": {"name": "f", "parameters": parameters},
         }
         answer = self.free.bind_tools([tool], tool_choice="f").invoke("Hi")
         self.assertEqual(answer.tool_calls[0]["name"], "f")

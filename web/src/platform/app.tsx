@@ -47,9 +47,10 @@ function useMe(info: Info | null, attempt: number): { me: Account | null; failed
     failed: "",
     settled: false,
   });
+  const accounts = info?.accounts; // not `info`: another look at it, with the same answer, is no reason to ask again
   useEffect(() => {
-    if (!info) return;
-    if (!info.accounts || !prefs.key()) {
+    if (accounts === undefined) return;
+    if (!accounts || !prefs.key()) {
       setState({ me: null, failed: "", settled: true });
       return;
     }
@@ -66,18 +67,18 @@ function useMe(info: Info | null, attempt: number): { me: Account | null; failed
         setState({ me: null, failed: refused ? t("signInFailed") : error.message, settled: true });
       },
     );
-  }, [info, attempt]);
+  }, [accounts, attempt]);
   return state;
 }
 
-function useInfo(): { info: Info | null; problem: string } {
+function useInfo(attempt: number): { info: Info | null; problem: string } {
   const [info, setInfo] = useState<Info | null>(null);
   const [problem, setProblem] = useState("");
   useEffect(() => {
     get<Info>("/api/info").then(setInfo, (error: Error) => {
       setProblem(error instanceof ApiError ? error.message : t("offline"));
     });
-  }, []);
+  }, [attempt]);
   return { info, problem };
 }
 
@@ -123,7 +124,7 @@ function Sections({ info, me, attempt }: { info: Info; me: Account | null; attem
 export function PlatformApp() {
   const [attempt, setAttempt] = useState(0);
   const again = () => setAttempt((n) => n + 1);
-  const { info, problem } = useInfo();
+  const { info, problem } = useInfo(attempt);
   const { me, failed, settled } = useMe(info, attempt);
   return (
     <div class="page">
