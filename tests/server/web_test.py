@@ -18,7 +18,7 @@ class Website(ServerTest):
         if not chromium:
             self.skipTest("no chromium: tools/install_deps.sh browser")
         node = shutil.which("node") or shutil.which("nodejs")
-        shots = pathlib.Path(support.build or ROOT / "build") / "web_shots"
+        shots = pathlib.Path(support.build or ROOT / "build").resolve() / "web_shots"
         done = subprocess.run(
             [node, "e2e/run.mjs", server.url, "--shots", shots, *flags],
             cwd=ROOT / "web",
