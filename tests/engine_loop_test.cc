@@ -16,7 +16,7 @@
 namespace hadal::tests {
 namespace {
 
-constexpr engine::EngineLimits kLimits{.max_num_seqs = 6, .max_tokens_per_step = 64, .kv_cache_tokens = 1024};
+const engine::EngineLimits kLimits{.max_num_seqs = 6, .max_tokens_per_step = 64, .kv_cache_tokens = 1024};
 
 engine::Request request(uint32_t number) {
   engine::Request r;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An #include points to a lower layer or into its own folder, never sideways, never up.
+"""An #include points to a lower layer or into its own folder, never sideways, never up; x.cc first includes its x.h.
 
 Checks hadal/ and cli/. The table below is the one place where the layers are written; docs/architecture.md quotes
 it (tests/docs_test.py compares).
@@ -19,12 +19,13 @@ LAYERS = [
 ]
 LEVEL = {folder: level for level, row in enumerate(LAYERS) for folder in row}
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
+INCLUDE_LINE = re.compile(r"^\s*#\s*include\s*[\"<]([^\">]+)", re.MULTILINE)
 
 
 def check(file: pathlib.Path, folder: str) -> list[str]:
     """One line for each include of `file`, which lies in `folder`, that the table forbids."""
-    bad = []
-    for target in INCLUDE.findall(file.read_text(encoding="utf-8")):
+    bad, text = [], file.read_text(encoding="utf-8")
+    for target in INCLUDE.findall(text):
         to = re.sub(r"^hadal/", "", target).split("/")[0]
         if folder not in LEVEL:
             bad.append(f"{file}: the folder {folder} is not in the table of tools/check_layers.py")
@@ -32,6 +33,9 @@ def check(file: pathlib.Path, folder: str) -> list[str]:
             bad += [] if folder == "text" else [f"{file}: only text/ includes hadal_bridge.h"]
         elif to not in LEVEL or (to != folder and LEVEL[to] >= LEVEL[folder]):
             bad.append(f"{file}: {folder} ({LEVEL[folder]}) includes {target} ({LEVEL.get(to, 'no layer')})")
+    own = file.with_suffix(".h")
+    if file.suffix == ".cc" and own.exists() and not INCLUDE_LINE.search(text).group(1).endswith(f"/{own.name}"):
+        bad.append(f"{file}: the first #include is {folder}/{own.name}, which shows that it compiles alone")
     return bad
 
 

@@ -13,7 +13,7 @@ namespace hadal::convert {
 namespace {
 
 constexpr int kMaxCode = 15, kMaxFactor = 15, kMaxProduct = 127;
-constexpr int kLanes = 8;
+constexpr int kSumLanes = 8;
 
 // To the nearest whole number, ties to even, for |x| < 2^22, in a form that compilers vectorise.
 float round_to_whole(float x) {
@@ -46,10 +46,10 @@ struct Group {
   float error(float with_step) const {
     const float inverse = 1.0F / with_step;
     const auto low = static_cast<float>(-zero), high = static_cast<float>(kMaxCode - zero);
-    std::array<float, kLanes> sums{};
-    const size_t whole = values.size() / kLanes * kLanes;
-    for (size_t i = 0; i < whole; i += kLanes) {
-      for (size_t lane = 0; lane < kLanes; ++lane) {
+    std::array<float, kSumLanes> sums{};
+    const size_t whole = values.size() / kSumLanes * kSumLanes;
+    for (size_t i = 0; i < whole; i += kSumLanes) {
+      for (size_t lane = 0; lane < kSumLanes; ++lane) {
         const float x = values[i + lane];
         const float difference = x - clamped_round(x * inverse, low, high) * with_step;
         sums[lane] += difference * difference;

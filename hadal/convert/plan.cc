@@ -5,6 +5,7 @@
 #include <regex>
 
 #include "hadal/core/error.h"
+#include "hadal/core/round.h"
 #include "hadal/model/model_size.h"
 
 namespace hadal::convert {
@@ -14,10 +15,6 @@ using io::DType;
 using io::TensorEntry;
 
 constexpr int64_t kF8Block = 128;
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 int64_t bytes_of(const TensorEntry& tensor) {
   int64_t bytes = io::size_of(tensor.dtype);

@@ -11,8 +11,6 @@
 namespace hadal::io {
 namespace {
 
-constexpr int64_t kLengthBytes = 8;  // the header's length comes first
-
 uint64_t read_u64_le(std::span<const std::byte> bytes) {
   uint64_t value = 0;
   for (size_t i = 0; i < kLengthBytes; ++i) value |= std::to_integer<uint64_t>(bytes[i]) << (8 * i);
@@ -175,7 +173,7 @@ std::span<const std::byte> SafetensorsFile::bytes() const {
 void SafetensorsFile::copy_into_memory(ThreadPool& pool) {
   if (copy_.size() > 0) return;
   const std::byte* const mapped = file_.bytes().data();
-  std::vector<Range> ranges = {{0, kLengthBytes + static_cast<int64_t>(read_u64_le(file_.bytes()))}};
+  std::vector<Range> ranges = {{0, static_cast<int64_t>(kLengthBytes + read_u64_le(file_.bytes()))}};
   for (const TensorEntry& tensor : tensors_)
     ranges.push_back({tensor.data.data() - mapped, static_cast<int64_t>(tensor.data.size())});
   // Offsets stay as they are in the file, so that alignment does too.

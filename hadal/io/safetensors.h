@@ -32,6 +32,8 @@ struct TensorEntry {
 
 /// Largest header that is read (the reference implementation's limit), most tensors and axes in one file.
 inline constexpr int64_t kMaxHeaderBytes = 100'000'000;
+/// A file begins with the header's length, a number of so many bytes.
+inline constexpr size_t kLengthBytes = 8;
 inline constexpr int64_t kMaxTensors = 1'000'000;
 inline constexpr int64_t kMaxRank = 8;
 

@@ -15,8 +15,6 @@
 namespace hadal::io {
 namespace {
 
-constexpr size_t kLengthBytes = 8;
-
 std::string json_text(std::string_view text) {
   return json(text).dump();
 }

@@ -9,6 +9,7 @@
 
 #include "hadal/core/dtype.h"
 #include "hadal/core/log.h"
+#include "hadal/core/round.h"
 
 namespace hadal::model {
 namespace {
@@ -44,10 +45,6 @@ Format format_of(DType dtype, const TensorEntry& tensor, const std::string& file
   fail(ErrorKind::kCheckpoint,
        "checkpoint {}\n  tensor    {}\n  expected  F32, BF16, F16, F8_E4M3, I8 or U8\n  found     {}", file,
        tensor.name, io::to_string(tensor.dtype));
-}
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
 }
 
 // As the tensor is stored: INT4 has two columns in a byte, in whole blocks.

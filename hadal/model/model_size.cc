@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "hadal/core/round.h"
 #include "hadal/model/param_spec.h"
 
 namespace hadal::model {
@@ -44,10 +45,6 @@ std::vector<FormatBytes> largest_first(const std::map<std::string, int64_t>& byt
   for (const auto& [format, count] : bytes) list.push_back({format, count});
   std::ranges::stable_sort(list, std::greater<>(), &FormatBytes::bytes);
   return list;
-}
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
 }
 
 // Bytes of a quantised map's scales and group codes.

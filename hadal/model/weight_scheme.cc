@@ -3,6 +3,7 @@
 #include <array>
 
 #include "hadal/core/error.h"
+#include "hadal/core/round.h"
 #include "hadal/model/model_size.h"
 
 namespace hadal::model {
@@ -10,10 +11,6 @@ namespace {
 
 constexpr std::array<std::string_view, 4> kNames = {"bf16", "fp8", "int8", "int4"};
 constexpr int64_t kI4Group = 64;
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 }  // namespace
 

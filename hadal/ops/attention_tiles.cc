@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "hadal/core/buffer.h"
+#include "hadal/core/round.h"
 #include "hadal/kernels/kernel_table.h"
 #include "hadal/ops/attention_rows.h"
 #include "hadal/ops/linear.h"
@@ -20,10 +21,6 @@ using kernels::TileAttendArgs;
 
 constexpr int64_t kTileKeys = 16, kPairKeys = 32;  // keys in a tile of scores; values in a tile of pairs
 constexpr int64_t kKeysAhead = 32;                 // keys that are on their way from memory
-
-int64_t round_up(int64_t n, int64_t to) {
-  return (n + to - 1) / to * to;
-}
 
 const kernels::Product& query_product() {
   return kernels::kernels().bf16[kernels::index_of(Format::kBF16)];
@@ -171,7 +168,7 @@ void merge_lane(std::span<const Piece> pieces, int64_t lane, int64_t rank, float
 
 // ---- the expanded form: a lane is a row, head by head; keys and values are made of the latents chunk by chunk
 
-struct ExpandedChunk {
+struct PackedChunk {
   std::byte* k = nullptr;                                       // [H, keys to whole tiles, key bytes]
   std::byte* pairs = nullptr;                                   // [H, keys / 2 to whole tiles, V, 2]
   int64_t key_bytes = 0, keys = 0, head_k = 0, head_pairs = 0;  // the latter two in bytes
@@ -181,13 +178,13 @@ struct HeadDims {
   int64_t nope = 0, rotary = 0, value = 0;
 };
 
-ExpandedChunk expand_chunk(Context& ctx, Mat<const float> latents, const Weight& kv_b, int64_t heads,
+PackedChunk expand_chunk(Context& ctx, Mat<const float> latents, const Weight& kv_b, int64_t heads,
                            HeadDims dims) {
   const KernelTable& kernel = kernels::kernels();
   const int64_t count = latents.shape[0], width = dims.nope + dims.value, padded = round_up(count, kPairKeys);
   const auto kv = ctx.scratch.mat<float>(count, heads * width);
   linear_unquantised(ctx, latents.slice_last(0, kv_b.in_features), kv_b, kv);
-  ExpandedChunk chunk;
+  PackedChunk chunk;
   chunk.keys = count;
   chunk.key_bytes = 2 * (dims.nope + dims.rotary);
   chunk.head_k = round_up(count, kTileKeys) * chunk.key_bytes;
@@ -249,7 +246,7 @@ void for_each_tile(Context& ctx, const SequenceRows& seq, int64_t heads, const L
   });
 }
 
-void attend_chunk(Context& ctx, const SequenceRows& seq, const ExpandedChunk& chunk, int64_t first_key,
+void attend_chunk(Context& ctx, const SequenceRows& seq, const PackedChunk& chunk, int64_t first_key,
                   double scale, const Lanes& lanes, std::byte* packed, HeadDims dims) {
   for_each_tile(ctx, seq, lanes.out.shape[1], lanes, packed,
                 [&](int64_t from, int64_t count, int64_t h, const std::byte* q) {
@@ -340,7 +337,7 @@ void attend_expanded_tiles(Context& ctx, Cube<const float> q, LayerCache cache, 
       const auto chunk_frame = ctx.scratch.frame();
       const int64_t count = std::min(kAttendChunk, seq.num_keys() - first);
       const auto latents = load_latents(ctx, cache, seq, batch.page_size, first, count);
-      const ExpandedChunk chunk = expand_chunk(ctx, latents, kv_b, heads, dims);
+      const PackedChunk chunk = expand_chunk(ctx, latents, kv_b, heads, dims);
       attend_chunk(ctx, seq, chunk, first, scale, lanes, packed, dims);
     }
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "hadal/core/round.h"
 #include "hadal/kernels/kernel_table.h"
 #include "hadal/ops/attention_rows.h"
 
@@ -12,10 +13,6 @@ namespace {
 using kernels::index_of;
 using kernels::KernelTable;
 using kernels::padded;
-
-int64_t round_up(int64_t n, int64_t to) {
-  return (n + to - 1) / to * to;
-}
 
 // Where the parts of an FP8 row begin. Rows are whole vectors of 16 bytes, so that scales and rotary keys of all rows
 // lie at multiples of their size; whole cache lines would be 7 % more to read on the released shapes.

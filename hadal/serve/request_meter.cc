@@ -5,15 +5,15 @@
 namespace hadal::serve {
 namespace {
 
-using Time = RequestMeter::Time;
+using Moment = RequestMeter::Moment;
 
-double seconds_between(Time from, Time to) {
+double seconds_between(Moment from, Moment to) {
   return std::chrono::duration<double>(to - from).count();
 }
 
 // A request that is preempted starts more than once.
-bool is_set(Time time) {
-  return time != Time();
+bool is_set(Moment time) {
+  return time != Moment();
 }
 
 std::string_view name_of(engine::FinishReason reason) {
@@ -35,13 +35,13 @@ void RequestMeter::begin(Metrics& metrics, size_t num_choices) {
   num_choices_ = num_choices;
 }
 
-void RequestMeter::submit(size_t number, int64_t prompt_tokens, Time now) {
+void RequestMeter::submit(size_t number, int64_t prompt_tokens, Moment now) {
   if (runs_.size() <= number) runs_.resize(number + 1);
   runs_[number].submitted = now;
   runs_[number].prompt_tokens = prompt_tokens;
 }
 
-void RequestMeter::see(size_t number, const engine::Event& event, Time now) {
+void RequestMeter::see(size_t number, const engine::Event& event, Moment now) {
   Run& run = runs_[number];
   if (!run.finish_reason.empty()) return;
   if (const auto* started = std::get_if<engine::StartedEvent>(&event)) {
@@ -60,7 +60,7 @@ void RequestMeter::see(size_t number, const engine::Event& event, Time now) {
   }
 }
 
-void RequestMeter::end_of_batch(Time now) {
+void RequestMeter::end_of_batch(Moment now) {
   std::ranges::sort(fresh_);
   const auto repeated = std::unique(fresh_.begin(), fresh_.end());
   fresh_.erase(repeated, fresh_.end());
@@ -77,7 +77,7 @@ void RequestMeter::end_of_batch(Time now) {
   fresh_.clear();
 }
 
-void RequestMeter::end(size_t number, std::string_view reason, Time now) {
+void RequestMeter::end(size_t number, std::string_view reason, Moment now) {
   if (number >= runs_.size() || !runs_[number].finish_reason.empty()) return;
   Run& run = runs_[number];
   run.finish_reason = reason;

@@ -11,8 +11,8 @@ using std::chrono::milliseconds;
 
 class RequestMeterTest : public ::testing::Test {
  protected:
-  static RequestMeter::Time at(int64_t ms) {
-    return RequestMeter::Time(std::chrono::hours(1) + milliseconds(ms));
+  static RequestMeter::Moment at(int64_t ms) {
+    return RequestMeter::Moment(std::chrono::hours(1) + milliseconds(ms));
   }
   void start(size_t number, int64_t ms, int64_t cached) {
     meter.see(number, engine::StartedEvent{1, cached}, at(ms));

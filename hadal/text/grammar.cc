@@ -13,7 +13,7 @@
 namespace hadal::text {
 namespace {
 
-struct Free {
+struct FreeGrammar {
   void operator()(hadal_grammar* grammar) const { hadal_grammar_free(grammar); }
 };
 
@@ -61,7 +61,7 @@ std::string_view name_of(Grammar::Kind kind) {
 }  // namespace
 
 struct Grammar::State {
-  std::unique_ptr<hadal_grammar, Free> bridge;
+  std::unique_ptr<hadal_grammar, FreeGrammar> bridge;
   std::string where;
   size_t mask_words;
 };

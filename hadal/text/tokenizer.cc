@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kMaxTokenizerBytes = 64 << 20;  // V3's tokenizer.json has 8 MB
 
-struct Free {
+struct FreeTokenizer {
   void operator()(hadal_tokenizer* tokenizer) const { hadal_tokenizer_free(tokenizer); }
 };
 
@@ -31,7 +31,7 @@ bool read_flag(const json& config, const std::string& name) {
 }  // namespace
 
 struct Tokenizer::State {
-  std::unique_ptr<hadal_tokenizer, Free> bridge;
+  std::unique_ptr<hadal_tokenizer, FreeTokenizer> bridge;
   std::optional<int32_t> bos, eos;
   bool add_bos = false;
 };

@@ -17,7 +17,7 @@ using namespace tool_tags;  // NOLINT(google-build-using-namespace): the tags, d
 constexpr std::string_view kSpace = " \t\r\n";
 constexpr std::string_view kFence = "```";
 // Limits of what is held back for a header; models' names have at most 64 characters.
-constexpr size_t kMaxName = 256, kMaxSpace = 64, kMaxLanguage = 16;
+constexpr size_t kMaxHeader = 256, kMaxSpace = 64, kMaxLanguage = 16;
 
 std::string_view trimmed(std::string_view text) {
   const size_t first = text.find_first_not_of(kSpace);
@@ -92,10 +92,10 @@ struct Header {
 Header read_call_header(std::string_view text) {
   Reader reader{text};
   reader.literal(kCallBegin);
-  std::string_view name = reader.until("<", kMaxName);
+  std::string_view name = reader.until("<", kMaxHeader);
   reader.literal(kSep);
   const char next = reader.after_space();
-  if (next != '{' && next != '`' && next != '<') name = reader.until(" \t\r\n{`<", kMaxName);
+  if (next != '{' && next != '`' && next != '<') name = reader.until(" \t\r\n{`<", kMaxHeader);
   reader.fence();
   const char first = reader.after_space();
   name = trimmed(name);
