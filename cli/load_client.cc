@@ -106,7 +106,7 @@ asio::awaitable<int> exchange(tcp::socket& socket, const tcp::resolver::results_
   http::response_parser<http::string_body> parser;
   parser.body_limit(kMaxAnswerBytes);
   co_await http::async_read_header(socket, buffer, parser, asio::use_awaitable);
-  const int status = parser.get().result_int();
+  const auto status = static_cast<int>(parser.get().result_int());
   while (!parser.is_done()) {
     co_await http::async_read_some(socket, buffer, parser, asio::use_awaitable);
     take(status, std::exchange(parser.get().body(), {}));
