@@ -26,7 +26,7 @@ for group in "${@:-build}"; do
     clang) packages+=(clang libclang-rt-14-dev) ;;
     clients) packages+=(python3-venv) ;;
     lint)
-      packages+=(clang-format clang-tidy shellcheck)
+      packages+=(clang clang-format clang-tidy shellcheck)
       command -v rustup >/dev/null 2>&1 || packages+=(rustfmt-web)
       ;;
     *)

@@ -179,7 +179,7 @@ struct HeadDims {
 };
 
 PackedChunk expand_chunk(Context& ctx, Mat<const float> latents, const Weight& kv_b, int64_t heads,
-                           HeadDims dims) {
+                         HeadDims dims) {
   const KernelTable& kernel = kernels::kernels();
   const int64_t count = latents.shape[0], width = dims.nope + dims.value, padded = round_up(count, kPairKeys);
   const auto kv = ctx.scratch.mat<float>(count, heads * width);

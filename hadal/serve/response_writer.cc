@@ -15,7 +15,8 @@ using Kind = ChatDelta::Kind;
 // What the request says, or what it means where it does not say.
 json or_default(const json& body, const char* key, json otherwise) {
   const json& value = at_key(body, key);
-  return value.is_null() ? std::move(otherwise) : value;
+  if (!value.is_null()) return value;
+  return otherwise;
 }
 
 json text_part(bool thoughts, const std::string& text) {
