@@ -14,42 +14,45 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
+engine::Sampling full_sampling() {
+  engine::Sampling s;
+  s.temperature = 0.7F;
+  s.top_k = 20;
+  s.top_p = 0.9F;
+  s.min_p = 0.02F;
+  s.repetition_penalty = 1.1F;
+  s.presence_penalty = 0.3F;
+  s.frequency_penalty = -0.2F;
+  s.logit_bias[14] = -3.3F;
+  s.logit_bias[2] = 100.0F;
+  s.seed = std::numeric_limits<uint64_t>::max();
+  s.num_logprobs = 5;
+  return s;
+}
+
 // Every field another value than its default; floats that no short decimal number is.
 RequestRecord full_record() {
-  RequestRecord record{.version = "0.1.0",
-                       .model = {.name = "tiny \"chat\"",
-                                 .checkpoint = std::string(64, 'a'),
-                                 .dtype = "bfloat16",
-                                 .activation_format = "auto",
-                                 .kv_cache_dtype = "fp8",
-                                 .isa = "avx512"},
-                       .id = "req-1",
-                       .index = 2,
-                       .submission = {},
-                       .tokens = {5, 0, 4095},
-                       .logprobs = {-0.1F, -kInfinity, std::bit_cast<float>(0x80000000U)},
-                       .prompt_logprobs = {-2.5F, std::bit_cast<float>(0x7fc00001U)},
-                       .end = RecordEnd::kLength};
-  record.submission = {.prompt = {1, 2, 3},
-                       .sampling = {.temperature = 0.7F,
-                                    .top_k = 20,
-                                    .top_p = 0.9F,
-                                    .min_p = 0.02F,
-                                    .repetition_penalty = 1.1F,
-                                    .presence_penalty = 0.3F,
-                                    .frequency_penalty = -0.2F,
-                                    .logit_bias = {{14, -3.3F}, {2, 100.0F}},
-                                    .seed = std::numeric_limits<uint64_t>::max(),
-                                    .num_logprobs = 5},
-                       .max_tokens = 3,
-                       .min_tokens = 1,
-                       .stop_token_ids = {7, 0},
-                       .num_prompt_logprobs = 2,
-                       .priority = -4,
-                       .cache_salt = "secret",
-                       .constraint = Constraint{text::Grammar::Kind::kRegex, "[a-z\"\\\\\n]+ \xc3\xa9"},
-                       .thinks = true,
-                       .thinking_budget = 9};
+  RequestRecord record;
+  record.version = "0.1.0";
+  record.model = {"tiny \"chat\"", std::string(64, 'a'), "bfloat16", "auto", "fp8", "avx512"};
+  record.id = "req-1";
+  record.index = 2;
+  record.tokens = {5, 0, 4095};
+  record.logprobs = {-0.1F, -kInfinity, std::bit_cast<float>(0x80000000U)};
+  record.prompt_logprobs = {-2.5F, std::bit_cast<float>(0x7fc00001U)};
+  record.end = RecordEnd::kLength;
+  Submission& s = record.submission;
+  s.prompt = {1, 2, 3};
+  s.sampling = full_sampling();
+  s.max_tokens = 3;
+  s.min_tokens = 1;
+  s.stop_token_ids = {7, 0};
+  s.num_prompt_logprobs = 2;
+  s.priority = -4;
+  s.cache_salt = "secret";
+  s.constraint = Constraint{text::Grammar::Kind::kRegex, "[a-z\"\\\\\n]+ \xc3\xa9"};
+  s.thinks = true;
+  s.thinking_budget = 9;
   return record;
 }
 

@@ -131,6 +131,15 @@ class Replay(ServerTest):
         self.assertEqual((len(scored["prompt_logprob_bits"]), scored["tokens"]), (len(scored["request"]["prompt"]) - 1, []))
         self.assertNotIn("somebody", self.path.read_text())
 
+    def test_every_field_is_documented(self) -> None:
+        page = (support.ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+        section = page.split("## Record and replay", 1)[1].split("\n## ", 1)[0]
+        line = self.of("held")
+        fields = set(line) | set(line["model"]) | set(line["request"]) | set(line["request"]["constraint"])
+        fields |= set(line["request"]["sampling"])
+        missing = {name for name in fields if f"`{name}`" not in section and f"`request.{name}`" not in section}
+        self.assertEqual(missing - {"request"}, set())
+
     def test_all_is_equal(self) -> None:
         for flags in ((), ("--max-num-seqs", "7"), ("--threads", "1")):
             done = replay(self.path, *flags)
