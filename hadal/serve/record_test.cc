@@ -1,5 +1,6 @@
 #include "hadal/serve/record.h"
 
+#include <algorithm>
 #include <bit>
 #include <limits>
 #include <string>
@@ -57,8 +58,8 @@ RequestRecord full_record() {
 }
 
 std::vector<uint32_t> bits(const std::vector<float>& numbers) {
-  std::vector<uint32_t> bits;
-  for (const float number : numbers) bits.push_back(std::bit_cast<uint32_t>(number));
+  std::vector<uint32_t> bits(numbers.size());
+  std::ranges::transform(numbers, bits.begin(), [](float number) { return std::bit_cast<uint32_t>(number); });
   return bits;
 }
 
