@@ -18,6 +18,7 @@ void add_quantize(CLI::App& app);
 void add_doctor(CLI::App& app);
 void add_plan(CLI::App& app);
 void add_serve(CLI::App& app);
+void add_replay(CLI::App& app);
 void add_keys(CLI::App& app);
 
 }  // namespace hadal::cli

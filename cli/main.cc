@@ -48,7 +48,7 @@ int run(int argc, char** argv) {
     if (verbose) set_log_level(LogLevel::kInfo);
   });
   for (auto* add : {add_generate, add_chat, add_tokenize, add_render, add_logits, add_inspect, add_verify,
-                    add_bench, add_quantize, add_doctor, add_plan, add_serve, add_keys})
+                    add_bench, add_quantize, add_doctor, add_plan, add_serve, add_replay, add_keys})
     add(app);
   try {
     app.parse(argc, argv);

@@ -73,6 +73,8 @@ void serve(const ServeFlags& options) {
         limits = limits_for(options, config, precision);
         return engine::memory_needs(config, limits, precision);
       });
+  if (service->record.is_on())
+    service->identity = serve::identify(loaded.model, loaded.precision, service->model_name());
   service->weight_bytes = loaded.model.checkpoint.total_bytes();
   engine::Engine engine(loaded.model, *loaded.pool, loaded.precision, limits);
   engine::EngineLoop loop(engine, options.serve.max_queued);

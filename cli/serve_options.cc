@@ -81,6 +81,11 @@ void add_answers(CLI::App& cmd, ServeFlags& f) {
   cmd.add_option("--sse-keepalive", f.keepalive, "Seconds of silence before a comment line; 0: none")
       ->capture_default_str()
       ->check(number_from(0, 86400));
+  cmd.add_option_function<double>(
+         "--request-timeout",
+         [&s](const double& seconds) { s.request_timeout = std::chrono::duration<double>(seconds); },
+         "Seconds from a request's arrival to its answer's end; then it is given up (default: any number)")
+      ->check(number_from(0, 86400 * 365));
   cmd.add_option("--drain-timeout", f.drain_timeout, "Seconds that answers may take after SIGTERM")
       ->capture_default_str()
       ->check(number_from(0, 86400));
@@ -91,6 +96,9 @@ void add_log_options(CLI::App& cmd, serve::ServeOptions& s) {
       cmd.add_option("--request-log", s.request_log, "Append a JSON line for each request to this file");
   cmd.add_flag("--log-prompts", s.log_prompts, "With what the requests say; else nothing of that is logged")
       ->needs(log);
+  cmd.add_option(
+      "--record", s.record,
+      "Append all that `hadal replay` needs to compute each request again to this file: with its text");
   auto* metrics = cmd.add_flag("!--disable-metrics", s.metrics, "No GET /metrics");
   cmd.add_flag("--metrics-open", s.metrics_open, "GET /metrics without a key")->excludes(metrics);
 }

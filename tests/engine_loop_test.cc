@@ -108,6 +108,24 @@ TEST_F(EngineLoopTest, AnswersAreThoseOfARequestAlone) {
   expect_empty();
 }
 
+// Both reach the mailbox while a step runs, which looks at cancellations between its layers, before anybody has taken the request.
+TEST_F(EngineLoopTest, ARequestCanBeCancelledBeforeItIsTakenIn) {
+  Heard first, second;
+  engine::Request endless = request(1);
+  endless.max_tokens = 900;
+  loop_.submit(request(0), [&](const engine::Event& event) {
+    first.hear(event);
+    if (!std::holds_alternative<engine::StartedEvent>(event)) return;
+    loop_.cancel(loop_.submit(endless, [&](const engine::Event& e) { second.hear(e); }));
+    loop_.stop();
+  });
+  loop_.run();
+  EXPECT_EQ(first.ends, 1);
+  EXPECT_EQ(second.ends, 1);
+  EXPECT_TRUE(second.tokens.empty());
+  expect_empty();
+}
+
 // Cancelled while they wait, prefill or answer, or after the end: each ends once, and its pages come back.
 TEST_F(EngineLoopTest, AnyRequestCanBeCancelledAtAnyTime) {
   constexpr uint32_t kRequests = 60;

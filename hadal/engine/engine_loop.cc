@@ -112,13 +112,19 @@ void EngineLoop::begin(Submission submission) {
   }
 }
 
-// Also between the layers of a step: what nobody waits for need not be finished.
+// Also between the layers of a step: what nobody waits for need not be finished. A request that is still in the mailbox cannot be
+// cancelled yet, so its cancellation stays there too.
 void EngineLoop::read_cancellations() {
   std::vector<Ticket> cancelled;
   bool all = false;
   {
     const std::lock_guard lock(mutex_);
     cancelled = std::exchange(cancelled_, {});
+    std::erase_if(cancelled, [this](Ticket ticket) {
+      if (std::ranges::find(submitted_, ticket, &Submission::ticket) == submitted_.end()) return false;
+      cancelled_.push_back(ticket);
+      return true;
+    });
     all = aborting_;
   }
   for (const Ticket ticket : cancelled) {

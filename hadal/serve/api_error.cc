@@ -21,6 +21,8 @@ const char* openai_type(int status) {
       return "server_error";
     case 503:
       return "unavailable_error";
+    case 504:
+      return "timeout_error";
     default:
       return "invalid_request_error";
   }
@@ -42,6 +44,8 @@ const char* anthropic_type(int status) {
       return "api_error";
     case 503:
       return "overloaded_error";
+    case 504:
+      return "timeout_error";
     default:
       return "invalid_request_error";
   }

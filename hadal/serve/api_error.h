@@ -13,7 +13,7 @@
 namespace hadal::serve {
 
 /// A refusal as a client sees it. Statuses are those that DeepSeek documents: 400 format, 401 key, 402 balance, 403 not
-/// for this key, 404 path or model, 413 size, 422 value out of range, 429 rate or queue, 500 our fault, 503 not now.
+/// for this key, 404 path or model, 413 size, 422 value out of range, 429 rate or queue, 500 our fault, 503 not now, 504 it took too long.
 class ApiError : public std::runtime_error {
  public:
   ApiError(int status, const std::string& message, std::string param = "")

@@ -84,11 +84,11 @@ Tools read_tools(const FieldReader& fields, const Service& service, ChatRequest&
   const std::string grammar =
       text::tool_grammar(service.traits.tool_format, tools.list, tools.choice, service.tokenizer);
   if (grammar.empty()) return tools;
-  if (request.options.constraint)
+  if (request.options.request.constraint)
     throw ApiError(
         400, "tool_choice: the calls constrain the answer, and response_format or another field does so too",
         "tool_choice");
-  request.options.constraint = Constraint{text::Grammar::Kind::kLark, grammar};
+  request.options.request.constraint = Constraint{text::Grammar::Kind::kLark, grammar};
   return tools;
 }
 
@@ -137,10 +137,10 @@ ChatRequest read_chat_prompt(const json& body, const Service& service) {
   request.prompt = service.tokenizer.encode(prompt);
   if (request.prompt.empty())
     throw ApiError(400, "messages: the chat template makes nothing of them", "messages");
-  request.thinks = text::ends_in_thinking(prompt);
+  request.options.request.thinks = text::ends_in_thinking(prompt);
   request.separate_reasoning = fields.boolean("separate_reasoning").value_or(true);
   request.include_reasoning = fields.boolean("include_reasoning").value_or(true);
-  request.thinking_budget = fields.integer("thinking_token_budget");
+  request.options.request.thinking_budget = fields.integer("thinking_token_budget");
   return request;
 }
 

@@ -17,11 +17,9 @@ struct ChatRequest {
   GenerationOptions options;
   std::vector<int32_t> prompt;
   int64_t max_tokens = 0;
-  bool thinks = false;             // the prompt ends inside thoughts
   bool separate_reasoning = true;  // thoughts apart from the answer
   bool include_reasoning = true;
   bool calls_tools = false;  // the answer may have calls
-  std::optional<int64_t> thinking_budget;
 };
 
 /// Reads the body of /v1/chat/completions, but not whether its answer has room: max_tokens stays 0. Throws ApiError.

@@ -12,8 +12,8 @@ ChatAnswer::ChatAnswer(const Service& service, const ChatRequest& request)
     : service_(service),
       request_(request),
       choice_(service, request.options),
-      splitter_(request.thinks),
-      thinking_(request.thinks) {}
+      splitter_(request.options.request.thinks),
+      thinking_(request.options.request.thinks) {}
 
 void ChatAnswer::take(const engine::Event& event) {
   choice_.take(event);
@@ -116,14 +116,8 @@ void ChatRun::submit() {
   answers_.reserve(n);
   for (size_t i = 0; i < n; ++i) {
     answers_.emplace_back(service_, request_);
-    auto request =
-        request_for(request_.options, request_.prompt, request_.max_tokens, static_cast<int64_t>(i));
-    if (request_.options.constraint || (request_.thinks && request_.thinking_budget)) {
-      const auto mask = std::make_shared<ConstrainedAnswer>(service_, request_.options.constraint,
-                                                            request_.thinks, request_.thinking_budget);
-      request.token_mask = [mask](std::span<const int32_t> answer) { return mask->mask(answer); };
-    }
-    generation_.submit(i, std::move(request));
+    generation_.submit(
+        i, submission_for(request_.options, request_.prompt, request_.max_tokens, static_cast<int64_t>(i)));
   }
   open_ = n;
 }

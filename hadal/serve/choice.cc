@@ -9,48 +9,6 @@
 #include "hadal/serve/api_error.h"
 
 namespace hadal::serve {
-namespace {
-
-constexpr std::string_view kEndOfThoughts = "</think>";
-
-}  // namespace
-
-ConstrainedAnswer::ConstrainedAnswer(const Service& service, const std::optional<Constraint>& constraint,
-                                     bool thinks_first, std::optional<int64_t> thinking_budget)
-    : budget_(thinking_budget.value_or(INT64_MAX)),
-      mask_(static_cast<size_t>(service.config.vocab_size + 31) / 32, 0) {
-  if (constraint) grammar_.emplace(service.tokenizer, constraint->kind, constraint->source);
-  if (thinks_first) thoughts_.emplace(service.tokenizer, /*skip_special=*/false);
-  if (thinking_budget) end_of_thoughts_ = service.tokenizer.encode(kEndOfThoughts);
-}
-
-std::span<const uint32_t> ConstrainedAnswer::only(int32_t token) {
-  std::ranges::fill(mask_, 0U);
-  mask_[static_cast<size_t>(token) / 32] = 1U << (static_cast<size_t>(token) % 32);
-  return mask_;
-}
-
-std::span<const uint32_t> ConstrainedAnswer::mask(std::span<const int32_t> answer) {
-  for (; num_read_ < answer.size(); ++num_read_) {
-    if (!thoughts_) {
-      if (grammar_) grammar_->accept(answer[num_read_]);
-      continue;
-    }
-    seen_ += thoughts_->push(answer[num_read_]);
-    if (seen_.find(kEndOfThoughts) != std::string::npos) thoughts_.reset();
-    if (seen_.size() > kEndOfThoughts.size()) seen_.erase(0, seen_.size() - kEndOfThoughts.size());
-  }
-  if (thoughts_) {
-    const int64_t over = std::ssize(answer) - budget_;
-    return over < 0 || over >= std::ssize(end_of_thoughts_)
-               ? std::span<const uint32_t>()
-               : only(end_of_thoughts_[static_cast<size_t>(over)]);
-  }
-  if (!grammar_) return {};
-  grammar_->mask(mask_);
-  return mask_;
-}
-
 Choice::Choice(const Service& service, const GenerationOptions& options)
     : service_(service),
       stop_token_ids_(options.request.stop_token_ids),

@@ -1,39 +1,15 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "hadal/engine/request.h"
 #include "hadal/serve/generation_fields.h"
 #include "hadal/text/detokenizer.h"
-#include "hadal/text/grammar.h"
 #include "hadal/text/stop_strings.h"
 
 namespace hadal::serve {
-
-/// Lets an answer take only such tokens as its constraint allows. A model that thinks first is left alone until </think>,
-/// which a budget of tokens brings about. Made on a thread that may wait (a schema can take long to compile), then the engine's.
-class ConstrainedAnswer {
- public:
-  ConstrainedAnswer(const Service& service, const std::optional<Constraint>& constraint, bool thinks_first,
-                    std::optional<int64_t> thinking_budget = std::nullopt);
-  /// What engine::Request::token_mask gives.
-  std::span<const uint32_t> mask(std::span<const int32_t> answer);
-
- private:
-  std::span<const uint32_t> only(int32_t token);
-
-  std::optional<text::Grammar> grammar_;
-  std::optional<text::Detokenizer> thoughts_;  // until they end
-  std::vector<int32_t> end_of_thoughts_;       // what the budget forces, token by token
-  int64_t budget_;
-  std::string seen_;  // the end of them
-  size_t num_read_ = 0;
-  std::vector<uint32_t> mask_;
-};
 
 /// One answer as it comes: tokens in, text out, until its end. Pure.
 class Choice {

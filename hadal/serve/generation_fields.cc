@@ -234,7 +234,7 @@ GenerationOptions read_generation(const FieldReader& fields, const Service& serv
     options.usage_on_each = inner.boolean("continuous_usage_stats").value_or(false);
     options.include_usage = inner.boolean("include_usage").value_or(false) || options.usage_on_each;
   }
-  options.constraint = read_constraint(fields);
+  options.request.constraint = read_constraint(fields);
   options.request.priority = static_cast<int32_t>(fields.integer("priority").value_or(0));
   options.request.cache_salt = fields.string("cache_salt").value_or(fields.string("user_id").value_or(""));
   options.token_ids_as_tokens = fields.boolean("return_tokens_as_token_ids").value_or(false);
@@ -263,9 +263,9 @@ int64_t answer_room(const Service& service, int64_t prompt_tokens, std::optional
   throw error;
 }
 
-engine::Request request_for(const GenerationOptions& options, std::vector<int32_t> prompt, int64_t max_tokens,
-                            int64_t choice) {
-  engine::Request request = options.request;
+Submission submission_for(const GenerationOptions& options, std::vector<int32_t> prompt, int64_t max_tokens,
+                          int64_t choice) {
+  Submission request = options.request;
   request.prompt = std::move(prompt);
   request.max_tokens = max_tokens;
   request.sampling.seed += static_cast<uint64_t>(choice);

@@ -5,29 +5,21 @@
 #include <string>
 #include <vector>
 
-#include "hadal/engine/request.h"
 #include "hadal/serve/fields.h"
 #include "hadal/serve/service.h"
-#include "hadal/text/grammar.h"
+#include "hadal/serve/submission.h"
 
 namespace hadal::serve {
-
-/// What an answer must look like.
-struct Constraint {
-  text::Grammar::Kind kind = text::Grammar::Kind::kJsonSchema;
-  std::string source;
-};
 
 /// What the endpoints that generate have in common.
 struct GenerationOptions {
   std::string model;                  // as the request names it
-  engine::Request request;            // without its prompt
+  Submission request;                 // without its prompt
   std::optional<int64_t> max_tokens;  // empty: as the endpoint says
   std::vector<std::string> stop;
   bool include_stop = false, skip_special = true;
   bool seeded = false;  // the request names a seed; choice i has seed + i
   int64_t n = 1;
-  std::optional<Constraint> constraint;
   bool stream = false, include_usage = false, usage_on_each = false;
   bool token_ids_as_tokens = false, return_token_ids = false;
 };
@@ -46,7 +38,7 @@ void check_model(const FieldReader& fields, const Service& service);
 int64_t answer_room(const Service& service, int64_t prompt_tokens, std::optional<int64_t> wanted);
 
 /// Draws choice number `choice` of a request: with the seed it named, or one of its own.
-engine::Request request_for(const GenerationOptions& options, std::vector<int32_t> prompt, int64_t max_tokens,
-                            int64_t choice);
+Submission submission_for(const GenerationOptions& options, std::vector<int32_t> prompt, int64_t max_tokens,
+                          int64_t choice);
 
 }  // namespace hadal::serve

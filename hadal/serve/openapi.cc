@@ -163,6 +163,8 @@ json responses_of(const Route& route, const Operation& operation, const ServeOpt
     responses["404"] = error_response("No such model (--strict-model-name)");
     responses["429"] = error_response("Too many requests wait");
   }
+  if (operation.streams && options.request_timeout.count() > 0.0)
+    responses["504"] = error_response("It took longer than --request-timeout");
   if (route.handler == metrics) responses["404"] = error_response("--disable-metrics");
   if (!is_open(route, options) && options.has_keys())
     responses["401"] = error_response("No key, or a wrong one");

@@ -1,16 +1,10 @@
 #include "hadal/serve/request_log.h"
 
-#include <cerrno>
 #include <cmath>
-#include <cstring>
-#include <utility>
 
-#include <fcntl.h>
 #include <fmt/chrono.h>
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
-#include "hadal/core/log.h"
 #include "hadal/serve/accounts.h"
 #include "hadal/serve/exchange.h"
 
@@ -30,45 +24,6 @@ json milliseconds(double seconds) {
 }
 
 }  // namespace
-
-RequestLog::RequestLog(std::string path) : path_(std::move(path)) {}
-
-RequestLog::~RequestLog() {
-  if (file_ >= 0) ::close(file_);
-}
-
-// In one write, so that a reader never sees half a line of a disk that has room. The file is opened anew after a failure: it may
-// have been moved or its disk mounted.
-bool RequestLog::append(const std::string& line) {
-  constexpr mode_t kOwnersOnly = 0600;
-  if (file_ < 0) file_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, kOwnersOnly);
-  if (file_ < 0) return false;
-  for (size_t done = 0; done < line.size();) {
-    const ssize_t count = ::write(file_, line.data() + done, line.size() - done);
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) {
-      const int error = count == 0 ? ENOSPC : errno;
-      ::close(std::exchange(file_, -1));
-      errno = error;
-      return false;
-    }
-    done += static_cast<size_t>(count);
-  }
-  return true;
-}
-
-void RequestLog::write(const json& record) {
-  if (!is_on()) return;
-  const std::string line = dump(record) + "\n";
-  const std::lock_guard lock(mutex_);
-  if (append(line)) {
-    if (std::exchange(failed_, false)) log_warning("{}: requests are logged again", path_);
-    return;
-  }
-  const int error = errno;
-  if (!std::exchange(failed_, true))
-    log_warning("{}: cannot be written, requests are not logged: {}", path_, std::strerror(error));
-}
 
 json request_record(const Exchange& http, const std::string& model, std::chrono::steady_clock::duration time,
                     bool with_body) {

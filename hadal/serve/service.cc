@@ -11,6 +11,7 @@
 #include "hadal/model/model_size.h"
 #include "hadal/serve/accounts.h"
 #include "hadal/serve/api_error.h"
+#include "hadal/serve/request_log.h"
 
 namespace hadal::serve {
 namespace {
@@ -58,7 +59,8 @@ Service::Service(ServeOptions serve_options, const std::string& checkpoint, std:
       num_params(model::implied_size(config).total_params),
       fingerprint("fp_hadal_" + version),
       metrics(options.served_names.front()),
-      request_log(options.request_log) {
+      request_log(options.request_log, "logged"),
+      record(options.record, "recorded") {
   try {
     chat_template.emplace(text::ChatTemplate::load(folder));
     traits = text::find_traits(*chat_template);

@@ -14,8 +14,9 @@
 #include "hadal/model/config.h"
 #include "hadal/model/generation_config.h"
 #include "hadal/serve/exchange.h"
+#include "hadal/serve/json_lines.h"
 #include "hadal/serve/metrics.h"
-#include "hadal/serve/request_log.h"
+#include "hadal/serve/record.h"
 #include "hadal/serve/response_store.h"
 #include "hadal/text/chat_template.h"
 #include "hadal/text/template_traits.h"
@@ -39,13 +40,15 @@ struct ServeOptions {
   int http_threads = 2;
   int64_t max_body_bytes = 8 << 20;
   int64_t max_queued = 1024;
-  std::chrono::seconds sse_keepalive{30};  // of silence, before a comment line; 0: never
-  std::chrono::seconds drain_timeout{30};  // for running answers after SIGTERM
-  std::string accounts_db;                 // keys, limits and balances; "": none
-  std::string request_log;                 // JSON lines, appended; "": none
-  bool log_prompts = false;                // the request log has the bodies of requests
-  bool metrics = true;                     // GET /metrics
-  bool metrics_open = false;               // without a key, too
+  std::chrono::seconds sse_keepalive{30};            // of silence, before a comment line; 0: never
+  std::chrono::seconds drain_timeout{30};            // for running answers after SIGTERM
+  std::string accounts_db;                           // keys, limits and balances; "": none
+  std::chrono::duration<double> request_timeout{0};  // from arrival to the answer's end; 0: none
+  std::string request_log;                           // JSON lines, appended; "": none
+  std::string record;                                // the same, with all that a replay needs
+  bool log_prompts = false;                          // the request log has the bodies of requests
+  bool metrics = true;                               // GET /metrics
+  bool metrics_open = false;                         // without a key, too
 
   bool has_keys() const { return !api_keys.empty() || !accounts_db.empty(); }
 };
@@ -93,7 +96,8 @@ struct Service {
   SpeedMeter speed;
   std::unique_ptr<Accounts> accounts;  // null: none
   Metrics metrics;
-  RequestLog request_log;
+  JsonLines request_log, record;
+  ModelIdentity identity;  // for the record; known when the model is loaded
   std::atomic<engine::EngineLoop*> loop{nullptr};
   std::atomic<Stage> stage{Stage::kLoading};
   std::atomic<double> load_progress{0.0};

@@ -214,7 +214,10 @@ asio::awaitable<bool> Session::answer() {
   } catch (const std::exception& e) {
     error = ApiError(500, e.what());
   }
-  if (error) co_await send_error(*http, *error);
+  if (error) {
+    http->on_gone(nullptr);  // whose hook it was has gone
+    co_await send_error(*http, *error);
+  }
   if (!closed_) {
     boost::system::error_code ignored;
     transport_->socket().cancel(ignored);  // the wait of watch_client

@@ -136,13 +136,8 @@ class Generate {
       for (int64_t j = 0; j < n; ++j) answers_.emplace_back(service_, request_.options, prompt);
     }
     for (size_t i = 0; i < answers_.size(); ++i) {
-      auto request = request_for(request_.options, answers_[i].prompt.ids, request_.max_tokens,
-                                 static_cast<int64_t>(i) % n);
-      if (request_.options.constraint) {
-        const auto mask = std::make_shared<ConstrainedAnswer>(service_, request_.options.constraint, false);
-        request.token_mask = [mask](std::span<const int32_t> answer) { return mask->mask(answer); };
-      }
-      generation_.submit(i, std::move(request));
+      generation_.submit(i, submission_for(request_.options, answers_[i].prompt.ids, request_.max_tokens,
+                                           static_cast<int64_t>(i) % n));
     }
     open_ = answers_.size();
   }

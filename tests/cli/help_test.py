@@ -5,7 +5,7 @@ from support import ROOT, TINY_CHAT, CliTest
 
 COMMANDS = (
     *("generate", "chat", "tokenize", "render", "logits", "inspect", "verify", "bench", "quantize", "doctor"),
-    *("plan", "keys"),
+    *("plan", "replay", "keys"),
 )
 THREADS = {"--threads", "--cpu-list", "--numa"}
 RUN = THREADS | {"--model", "--mlock", "--no-mmap", "--dtype", "--kv-cache-dtype", "--activation-format"}
@@ -35,6 +35,7 @@ OPTIONS = {
         *("--threads", "--json", "--kv-cache-dtype"),
     },
     "quantize": {"--format", "--group", "--calibrate", "--keep", "--shard-size", "--report", "--threads"},
+    "replay": RUN | {"--request-id", "--max-num-seqs"},
     "keys": set(),  # its commands have them: keys_test
 }
 
