@@ -274,10 +274,13 @@ class Sigterm(ServerTest):
 class FullDisk(ServerTest):
     """A small file system that is full for a while: nothing is given away, nothing is charged for nothing, and the server goes on."""
 
-    def start_on_small_disk(self, size: str, *args: str) -> tuple[Server, pathlib.Path]:
-        """The server in a mount namespace of its own; and where its /SMALL is, seen from here. `{}` in args is that folder."""
+    def start_on_small_disk(self, size: str, *args: str, content: pathlib.Path | None = None) -> tuple[Server, pathlib.Path]:
+        """The server in a mount namespace of its own, and its small file system as it is seen from here. `{}` in args is
+        what the server calls that; content: a folder whose files are there from the beginning."""
         inside = scratch_folder(self)
-        mount = ["unshare", "-rm", "sh", "-c", f'mount -t tmpfs -o size={size} none "$0" && exec "$@"', str(inside)]
+        script = 'mount -t tmpfs -o size=$1 none "$0" && cp -a "$2/." "$0" && shift 2 && exec "$@"'
+        empty = content or scratch_folder(self)
+        mount = ["unshare", "-rm", "sh", "-c", script, str(inside), size, str(empty)]
         try:
             subprocess.run([*mount, "true"], check=True, capture_output=True, timeout=READY_S)
         except (OSError, subprocess.CalledProcessError) as e:
@@ -300,8 +303,9 @@ class FullDisk(ServerTest):
         return [line for line in server.log if text in line]
 
     def test_ledger(self) -> None:
-        server, folder = self.start_on_small_disk("4m", "--accounts", "{}/accounts.db")
-        (key,) = make_accounts(folder / "accounts.db", 1)
+        before = scratch_folder(self)
+        (key,) = make_accounts(before / "accounts.db", 1)
+        server, folder = self.start_on_small_disk("4m", "--accounts", "{}/accounts.db", content=before)
         server.wait()
         fields = headers(key)
         ask = {"prompt": [5, 6, 7], "max_tokens": 4, "ignore_eos": True}
