@@ -185,7 +185,7 @@ void Accounts::recover() {
 
 Accounts::~Accounts() {
   try {
-    write([](Connection&) {});
+    write_pending();
   } catch (const std::exception&) {  // what is pending stays open, and is recovered
   }
 }
