@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -21,6 +22,8 @@ constexpr std::string_view kSuffix = ".kv";
 constexpr size_t kDigits = 64;       // of a SHA-256
 constexpr size_t kMaxWaiting = 256;  // pages to be written; more than a disk takes are not kept
 
+constexpr std::chrono::hours kTimeToWrite{1};  // a file; no disk is so slow
+
 // name, checksum of the page, page
 constexpr size_t kHeaderBytes = 2 * kDigits;
 
@@ -32,6 +35,16 @@ bool is_name(std::string_view text) {
   return text.size() == kDigits && std::ranges::all_of(text, [](unsigned char c) {
            return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
          });
+}
+
+// A file that was being written when its process was killed. One that is young may be another process's at this moment.
+void remove_if_left(const fs::directory_entry& entry) {
+  const std::string file = entry.path().filename().string();
+  const size_t mark = file.find(std::string(kSuffix) + io::kTemporaryMark);
+  std::error_code error;
+  if (mark == std::string::npos || !is_name(file.substr(0, mark)) || !entry.is_regular_file(error)) return;
+  const auto written = entry.last_write_time(error);
+  if (!error && fs::file_time_type::clock::now() - written > kTimeToWrite) fs::remove(entry.path(), error);
 }
 
 }  // namespace
@@ -62,6 +75,7 @@ void PrefixStore::scan() {
   std::vector<std::pair<fs::file_time_type, std::pair<std::string, int64_t>>> found;
   std::error_code error;
   for (fs::directory_iterator at(folder_, error), end; !error && at != end; at.increment(error)) {
+    remove_if_left(*at);
     const std::string file = at->path().filename().string();
     std::error_code ignored;
     if (!file.ends_with(kSuffix) || !is_name(file.substr(0, file.size() - kSuffix.size()))) continue;
@@ -184,6 +198,7 @@ void PrefixStore::run() {
       if (!entries_.contains(job.name))
         add(job.name, static_cast<int64_t>(kHeaderBytes + job.content.size()));
       make_room();
+      if (std::exchange(failed, false)) log_warning("prompts are kept on disk again");
     } catch (const Error& e) {  // a full disk: the server goes on without
       if (!std::exchange(failed, true)) log_warning("prompts are not kept on disk: {}", e.what());
     }

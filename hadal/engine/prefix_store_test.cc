@@ -126,6 +126,16 @@ TEST_F(PrefixStoreTest, TheFolderStaysWithinItsSizeAndTheLeastLatelyUsedGoes) {
   EXPECT_LE(store.bytes(), 3 * kFile);
 }
 
+TEST_F(PrefixStoreTest, WhatAKilledProcessWasWritingGoes) {
+  fs::create_directories(folder_);
+  const std::string left = folder_ + "/" + name("", 1) + ".kv.tmp-1", fresh = left + "2";
+  for (const std::string& file : {left, fresh}) std::ofstream(file) << "half of a page";
+  fs::last_write_time(left, fs::file_time_type::clock::now() - std::chrono::hours(2));
+  const PrefixStore store(folder_, 1 << 20, "model", cache_);
+  EXPECT_FALSE(fs::exists(left));
+  EXPECT_TRUE(fs::exists(fresh)) << "another process may be writing it";
+}
+
 TEST_F(PrefixStoreTest, OtherFilesAreLeftAloneAndLinksAreNotFollowed) {
   fs::create_directories(folder_);
   const std::string a = name("", 1);

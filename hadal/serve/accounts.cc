@@ -18,14 +18,6 @@ enum State : int64_t { kOpen = 0, kSettled = 1, kRecovered = 2 };
 
 constexpr int64_t kMostTokens = int64_t{1} << 31;  // what cost() takes
 
-// What a fault of the disk is to a client, who learns nothing of paths.
-[[noreturn]] void unavailable(const Error& error) {
-  log_warning("accounts: {}", error.what());
-  ApiError refusal(503, "The accounts database cannot be read or written now.");
-  refusal.retry_after = 5;
-  throw refusal;
-}
-
 struct Month {
   int64_t first_day, last_day, seconds_left;
 };
@@ -151,6 +143,21 @@ void charge(Connection& db, int64_t row, const Usage& usage, State state) {
       key, day, model, hit, miss, completion, amount);
 }
 
+// One warning until it works again: a full disk is as full for the next token of a hundred streams.
+void note(std::atomic<bool>& fails, const Error* error, std::string_view what) {
+  if (fails.exchange(error != nullptr) == (error != nullptr)) return;
+  if (error == nullptr) return log_warning("accounts: the database can be {} again", what);
+  log_warning("accounts: the database cannot be {}, requests that need it are refused: {}", what,
+              error->what());
+}
+
+// What a fault of the disk is to a client, who learns nothing of paths.
+ApiError unavailable() {
+  ApiError refusal(503, "The accounts database cannot be read or written now.");
+  refusal.retry_after = 5;
+  return refusal;
+}
+
 }  // namespace
 
 std::unique_ptr<Accounts> Accounts::open(const std::string& path, const DatabaseOptions& options) {
@@ -178,7 +185,7 @@ void Accounts::recover() {
 
 Accounts::~Accounts() {
   try {
-    write([](Connection&) {});
+    write_pending();
   } catch (const std::exception&) {  // what is pending stays open, and is recovered
   }
 }
@@ -205,18 +212,22 @@ void Accounts::write(const Database::Work& work) {
   try {
     write_pending();
     db_.write(work);
+    note(write_fails_, nullptr, "written");
   } catch (const Error& e) {
     if (e.kind() != ErrorKind::kIo) throw;
-    unavailable(e);
+    note(write_fails_, &e, "written");
+    throw unavailable();
   }
 }
 
 void Accounts::read(const Database::Work& work) {
   try {
     db_.read(work);
+    note(read_fails_, nullptr, "read");
   } catch (const Error& e) {
     if (e.kind() != ErrorKind::kIo) throw;
-    unavailable(e);
+    note(read_fails_, &e, "read");
+    throw unavailable();
   }
 }
 
@@ -256,13 +267,13 @@ Reservation Accounts::admit(const Account& account, const Work& work, Time now) 
   }
 }
 
-void Accounts::finish(int64_t row, const std::string& key, int64_t held_tokens, const Usage& usage) {
-  limiter_.end(key, std::max<int64_t>(0, held_tokens - usage.tokens()));
+void Accounts::finish(const Reservation& request, const Usage& usage) {
+  limiter_.end(request.key_, std::max<int64_t>(0, request.held_tokens_ - usage.tokens()));
   try {
-    write([&](Connection& db) { charge(db, row, usage, kSettled); });
+    write([&](Connection& db) { charge(db, request.row_, usage, kSettled); });
   } catch (const ApiError&) {
     const std::lock_guard lock(pending_mutex_);
-    pending_.push_back({row, usage});
+    pending_.push_back({request.row_, request.usage_});
     throw;
   }
 }
@@ -272,7 +283,7 @@ Reservation& Reservation::operator=(Reservation&& other) noexcept {
   abandon();
   accounts_ = std::exchange(other.accounts_, nullptr);
   row_ = other.row_, held_tokens_ = other.held_tokens_, key_ = std::move(other.key_);
-  usage_ = other.usage_, recorded_ = other.recorded_;
+  usage_ = other.usage_, tried_ = other.tried_;
   return *this;
 }
 
@@ -280,14 +291,15 @@ void Reservation::progress(const Usage& usage) noexcept {
   if (accounts_ == nullptr) return;
   try {
     usage_ = checked(usage);
-    if (recorded_ && usage.completion_tokens < *recorded_ + Accounts::kProgressTokens) return;
+    if (tried_ && usage.completion_tokens < *tried_ + Accounts::kProgressTokens) return;
+    tried_ = usage.completion_tokens;
     accounts_->write([&](Connection& db) {
       db.run(
           "UPDATE ledger SET hit_tokens = ?, miss_tokens = ?, completion_tokens = ? WHERE id = ? AND state = "
           "0",
           usage.prompt_cache_hit_tokens, usage.prompt_cache_miss_tokens, usage.completion_tokens, row_);
     });
-    recorded_ = usage.completion_tokens;
+  } catch (const ApiError&) {  // the disk, and the warning has been given
   } catch (const std::exception& e) {
     log_warning("accounts: progress is not recorded: {}", e.what());
   }
@@ -295,14 +307,14 @@ void Reservation::progress(const Usage& usage) noexcept {
 
 void Reservation::settle(const Usage& usage) {
   if (accounts_ == nullptr) return;
-  usage_ = checked(usage);
-  std::exchange(accounts_, nullptr)->finish(row_, key_, held_tokens_, usage_);
+  std::exchange(accounts_, nullptr)->finish(*this, checked(usage));
 }
 
 void Reservation::abandon() noexcept {
   try {
     settle(usage_);
-  } catch (const std::exception& e) {  // it is pending now
+  } catch (const ApiError&) {  // it is pending now, and the warning has been given
+  } catch (const std::exception& e) {
     log_warning("accounts: {}", e.what());
   }
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -70,7 +71,8 @@ class Reservation {
   void progress(const Usage& usage) noexcept;
 
   /// Charges what was used and gives back the rest, before the last byte leaves. Only the first call counts. Throws ApiError 503 if
-  /// the disk does not take it; it is then written with whatever is written next.
+  /// the disk does not take it: the answer's end is then not to leave, and the last progress is charged with whatever is written
+  /// next.
   void settle(const Usage& usage);
 
  private:
@@ -83,7 +85,7 @@ class Reservation {
   int64_t row_ = 0, held_tokens_ = 0;
   std::string key_;
   Usage usage_;
-  std::optional<int64_t> recorded_;  // completion tokens of what was written down last
+  std::optional<int64_t> tried_;  // completion tokens of what was given to the disk last
 };
 
 /// Which of the usage; none: all of it. Days are counted from 1970-01-01 in UTC, both included.
@@ -155,11 +157,12 @@ class Accounts {
   void write_pending();
   void write(const Database::Work& work);
   void read(const Database::Work& work);
-  void finish(int64_t row, const std::string& key, int64_t held_tokens, const Usage& usage);
+  void finish(const Reservation& request, const Usage& usage);
 
   const bool serves_;
   Database db_;
   Limiter limiter_;
+  std::atomic<bool> write_fails_{false}, read_fails_{false};  // and a warning says so
   std::mutex pending_mutex_;
   std::vector<Pending> pending_;  // settled while the disk took nothing; at most what was running then
 };

@@ -294,8 +294,11 @@ class Completion {
     for (size_t i = 0; i < answers_.size(); ++i) {
       if (!is_scored(answers_[i]) || !std::exchange(touched_[i], false)) continue;
       json piece = piece_json(answers_[i], i, request_);
+      // A token may have no text yet, being half of a letter; it has an id all the same.
       const bool empty = piece["text"] == "" && piece["finish_reason"].is_null() &&
-                         (piece["logprobs"].is_null() || piece["logprobs"]["tokens"].empty());
+                         (piece["logprobs"].is_null() || piece["logprobs"]["tokens"].empty()) &&
+                         !piece.contains("prompt_token_ids") &&
+                         piece.value("token_ids", json::array()).empty();
       if (empty) continue;
       json chunk = frame();
       chunk["choices"] = json::array({std::move(piece)});

@@ -1,5 +1,6 @@
 #include "hadal/serve/server.h"
 
+#include <chrono>
 #include <csignal>
 #include <list>
 #include <mutex>
@@ -34,6 +35,16 @@ using Acceptor = asio::basic_socket_acceptor<asio::generic::stream_protocol>;
 using boost::system::error_code;
 
 constexpr size_t kMaxConnections = 8192;
+
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+// What may happen a thousand times a second is said once a minute.
+bool is_due(SteadyTime& next_warning) {
+  const SteadyTime now = std::chrono::steady_clock::now();
+  if (now < next_warning) return false;
+  next_warning = now + std::chrono::minutes(1);
+  return true;
+}
 
 bool is_loopback(const ServeOptions& options) {
   error_code error;
@@ -87,12 +98,14 @@ struct Server::State {
   Acceptor acceptor;
   asio::signal_set signals;
   asio::steady_timer drain_timer, retry_timer;
+  SteadyTime next_refusal_warning;
   std::string address;
   std::mutex mutex;  // of what follows
   std::shared_ptr<asio::ssl::context> tls;
   std::list<std::weak_ptr<Session>> sessions;
   std::function<void()> drain, abort;
   bool draining = false;
+  SteadyTime next_crowd_warning;
   std::vector<std::thread> threads;
 };
 
@@ -165,6 +178,7 @@ asio::awaitable<void> Server::State::accept() {
     co_await acceptor.async_accept(socket, token);
     if (error == asio::error::operation_aborted) break;
     if (error) {  // no file descriptors left, most likely: some will be free again
+      if (is_due(next_refusal_warning)) log_warning("connections cannot be accepted: {}", error.message());
       retry_timer.expires_after(std::chrono::milliseconds(100));
       error_code ignored;
       auto wait = asio::redirect_error(asio::use_awaitable, ignored);
@@ -182,7 +196,11 @@ asio::awaitable<void> Server::State::serve(Socket socket) {
   {
     const std::lock_guard lock(mutex);
     std::erase_if(sessions, [](const auto& other) { return other.expired(); });
-    if (draining || sessions.size() >= kMaxConnections) co_return;
+    if (draining) co_return;
+    if (sessions.size() >= kMaxConnections) {
+      if (is_due(next_crowd_warning)) log_warning("{} connections: more are closed at once", kMaxConnections);
+      co_return;
+    }
     context = tls;
     int one = 1;  // a token's event is not to wait for the next
     setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);

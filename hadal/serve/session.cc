@@ -63,11 +63,24 @@ void Session::close_when_idle() {
   if (idle_) close();
 }
 
+// Time is up. Who has begun a request is told so, and it is logged; there is nobody to tell who never said a word, or has taken in
+// nothing of an answer.
+void Session::give_up() {
+  const bool began =
+      reader_.state() == HttpReader::State::kHeader || reader_.state() == HttpReader::State::kBody;
+  if (!is_reading_ || !began) return close();
+  too_slow_ = true;
+  allow(kHearOut);  // a second time nothing is said
+  is_reading_ = false;
+  boost::system::error_code ignored;
+  transport_->socket().cancel(ignored);
+}
+
 asio::awaitable<void> Session::watch_time() {
   while (!closed_) {
     if (std::chrono::steady_clock::now() >= deadline_) {
-      close();
-      break;
+      give_up();
+      if (closed_) break;
     }
     timer_.expires_at(deadline_);
     boost::system::error_code ignored;
@@ -144,8 +157,11 @@ asio::awaitable<bool> Session::read_request() {
       if (!written) co_return false;
     }
     allow_reading(before, count);
+    is_reading_ = true;
     count = co_await transport_->read_some(buffer.data(), buffer.size());
-    if (count == 0) co_return false;
+    is_reading_ = false;
+    if (too_slow_ && !closed_) co_await refuse(ApiError(408, "The request took too long to arrive."));
+    if (too_slow_ || count == 0) co_return false;
   }
   fresh_ = false;
   allow(seconds::max());

@@ -33,6 +33,7 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::awaitable<bool> answer();
   asio::awaitable<void> refuse(const ApiError& error);
   asio::awaitable<void> watch_time();
+  void give_up();
   void watch_client(const std::shared_ptr<Exchange>& http);
   void look_again(const std::shared_ptr<Exchange>& http);
   void allow(std::chrono::seconds time);
@@ -44,6 +45,7 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::steady_timer timer_, look_timer_;
   std::chrono::steady_clock::time_point deadline_;
   bool closing_ = false, closed_ = false, idle_ = true, fresh_ = true;
+  bool is_reading_ = false, too_slow_ = false;  // a request; its time is up
 };
 
 }  // namespace hadal::serve

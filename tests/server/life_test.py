@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import pathlib
 import random
+import re
 import resource
 import shutil
 import signal
@@ -257,7 +258,7 @@ class ManyStreams(ServerTest):
 
     async def one(self, statuses: dict[int, int], seconds: float) -> None:
         end = time.monotonic() + seconds
-        data = post(SHORT | {"stream": True})
+        data = post(SHORT | {"stream": True, "return_token_ids": True})
         while True:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
             writer.write(data)
@@ -267,6 +268,8 @@ class ManyStreams(ServerTest):
             if status == 200:
                 body = await reader.readuntil(b"\r\n0\r\n\r\n")
                 assert body.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n") and b'"error"' not in body, body[-300:]
+                tokens = b",".join(re.findall(rb'"token_ids":\[([0-9,]+)\]', body))  # none lost, none twice
+                assert tokens == self.expected and body.count(b'"finish_reason":"') == 1, body
             else:
                 assert b"retry-after" in head.lower(), head
             writer.close()
@@ -280,6 +283,9 @@ class ManyStreams(ServerTest):
 
     def test_a_thousand(self) -> None:
         clients = 100 if support.sanitized() else 1000
+        whole = self.server.post("/v1/completions", SHORT | {"return_token_ids": True})["choices"][0]
+        self.expected = ",".join(map(str, whole["token_ids"])).encode()
+        self.assertEqual(len(whole["token_ids"]), SHORT["max_tokens"])
         asyncio.run(self.load(clients, 0))  # the first of each is what stays
         self.server.wait_idle(30)
         time.sleep(0.2)
@@ -290,7 +296,9 @@ class ManyStreams(ServerTest):
         self.server.wait_idle(30)
         time.sleep(0.2)
         grown = self.server.memory_bytes() - memory
-        print(f"{clients} clients, {seconds:.1f} s, {statuses}, memory +{grown / MIB:.1f} MiB", flush=True)
+        print(
+            f"{clients} clients, {seconds:.1f} s, {statuses}, memory {memory / MIB:.1f} +{grown / MIB:.1f} MiB", flush=True
+        )
         self.assertLessEqual(set(statuses), {200, 429, 503})
         self.assertGreater(statuses.get(200, 0), clients // 2)
         self.assertLessEqual(self.server.num_files(), files + 2)

@@ -70,9 +70,11 @@ class Reply:
 class Server:
     """A `hadal serve` on a free port. Its stderr is read all the time and kept."""
 
-    def __init__(self, *args: str | pathlib.Path) -> None:
+    def __init__(self, *args: str | pathlib.Path, prefix: Sequence[str] = ()) -> None:
+        """prefix: a command that runs the rest of its arguments in its place."""
+        command = [*prefix, hadal, "serve", "--port", "0", *args]
         self.process = subprocess.Popen(
-            [hadal, "serve", "--port", "0", *args], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment()
+            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment()
         )
         self.log: list[str] = []
         self._ready = threading.Event()
