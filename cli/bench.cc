@@ -19,7 +19,7 @@
 namespace hadal::cli {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kBenchFooter =
     R"(Earlier tokens of a run with a depth are made up, not computed. A run ends early when its time is over; min, median and max
 are over its repeats. With --json, one object:
   machine  {cpu, threads, isa, read_gb_s, tflop_s: {f32, bf16, int8}}: the limits are measured first
@@ -28,7 +28,7 @@ are over its repeats. With --json, one object:
 predicted_tok_s is what the limits allow; gb_s and tflop_s are what the median repeat reached, by arithmetic over the
 model's shapes; tokens and seconds are the median repeat's: fewer than gen * batch when its time was over.)";
 
-struct Options {
+struct BenchOptions {
   RunOptions run;
   std::string synthetic, format = "bf16", profile;
   std::vector<int64_t> prompt = {128}, depth = {0}, batch = {1};
@@ -64,7 +64,7 @@ std::string format_of(const model::Model& model) {
   return "";
 }
 
-Subject make_subject(const Options& options) {
+Subject make_subject(const BenchOptions& options) {
   Subject subject;
   if (options.synthetic.empty()) {
     subject.loaded = load(options.run);
@@ -83,7 +83,7 @@ Subject make_subject(const Options& options) {
 }
 
 // Tokens of cache for the largest of the runs.
-int64_t cache_tokens(const Options& o) {
+int64_t cache_tokens(const BenchOptions& o) {
   using engine::Bench;
   const int64_t prompt = o.prompt.empty() ? 0 : *std::ranges::max_element(o.prompt);
   const int64_t depth = o.depth.empty() ? 0 : *std::ranges::max_element(o.depth);
@@ -91,7 +91,7 @@ int64_t cache_tokens(const Options& o) {
   return std::max(Bench::paged(prompt), o.gen > 0 ? batch * Bench::paged(depth + o.gen) : 0);
 }
 
-void check_lengths(const Options& o, const model::ModelConfig& config) {
+void check_lengths(const BenchOptions& o, const model::ModelConfig& config) {
   const int64_t longest = config.max_position_embeddings;
   for (const int64_t prompt : o.prompt) {
     if (prompt <= longest) continue;
@@ -107,7 +107,7 @@ void check_lengths(const Options& o, const model::ModelConfig& config) {
 
 /// Runs `measure` until there are enough repeats or the time is over.
 template <class Measure>
-void repeat(const Options& options, BenchRun& run, const Measure& measure) {
+void repeat(const BenchOptions& options, BenchRun& run, const Measure& measure) {
   double spent = 0;
   for (int64_t i = 0; i < options.repeat && (i == 0 || spent < options.seconds); ++i) {
     run.repeats.push_back(measure());
@@ -115,7 +115,7 @@ void repeat(const Options& options, BenchRun& run, const Measure& measure) {
   }
 }
 
-void measure_all(const Options& o, engine::Bench& bench, const std::function<void(BenchRun)>& done) {
+void measure_all(const BenchOptions& o, engine::Bench& bench, const std::function<void(BenchRun)>& done) {
   const bool events = !o.profile.empty();
   for (const int64_t prompt : o.prompt) {
     if (prompt == 0) continue;
@@ -135,7 +135,7 @@ void measure_all(const Options& o, engine::Bench& bench, const std::function<voi
   }
 }
 
-void bench(const Options& options) {
+void bench(const BenchOptions& options) {
   const Subject subject = make_subject(options);
   check_lengths(options, subject.loaded.model.config);
   ThreadPool& pool = *subject.loaded.pool;
@@ -159,7 +159,7 @@ void bench(const Options& options) {
 }  // namespace
 
 void add_bench(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<BenchOptions>();
   CLI::App* cmd = app.add_subcommand("bench", "Tokens per second, beside what this machine allows");
   add_run_options(*cmd, options->run);
   auto* synthetic = cmd->add_option("--synthetic", options->synthetic,
@@ -192,7 +192,7 @@ void add_bench(CLI::App& app) {
   cmd->add_flag("--markdown", options->markdown, "Print a Markdown table")->excludes(json);
   cmd->add_option("--profile", options->profile,
                   "Write where the time went as a Chrome trace (chrome://tracing, Perfetto)");
-  cmd->footer(kFooter);
+  cmd->footer(kBenchFooter);
   add_bench_serve(*cmd);
   cmd->callback([options, cmd] {
     if (cmd->get_subcommands().empty()) bench(*options);

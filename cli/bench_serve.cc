@@ -20,7 +20,7 @@
 namespace hadal::cli {
 namespace {
 
-struct Options {
+struct BenchServeOptions {
   std::string base_url, host = "127.0.0.1", endpoint = "/v1/completions", model, api_key;
   int port = 8000;
   std::string dataset = "random", dataset_path;
@@ -60,7 +60,7 @@ ServedModel find_model(const LoadTarget& target, const std::string& wanted) {
 }
 
 // Ids from the middle of the vocabulary: special tokens stand at its ends. A chat takes text only: short words, each about a token.
-LoadPrompt random_prompt(const Options& o, const ServedModel& model, std::mt19937_64& random) {
+LoadPrompt random_prompt(const BenchServeOptions& o, const ServedModel& model, std::mt19937_64& random) {
   constexpr const char* kWords[] = {"the", "and", "to",  "was", "a",   "he",  "she", "it",  "day", "big",
                                     "on",  "in",  "is",  "of",  "up",  "her", "his", "dog", "cat", "sun",
                                     "red", "one", "two", "out", "saw", "had", "ran", "my",  "we",  "you"};
@@ -80,7 +80,7 @@ LoadPrompt random_prompt(const Options& o, const ServedModel& model, std::mt1993
   return {chat ? json(text) : ids, o.output_len};
 }
 
-std::vector<LoadPrompt> read_prompts(const Options& o) {
+std::vector<LoadPrompt> read_prompts(const BenchServeOptions& o) {
   std::vector<LoadPrompt> prompts;
   std::ifstream file(o.dataset_path);
   if (!file) fail(ErrorKind::kIo, "--dataset-path {}\n  cannot be opened", o.dataset_path);
@@ -101,7 +101,7 @@ std::vector<LoadPrompt> read_prompts(const Options& o) {
   return prompts;
 }
 
-std::string body_of(const Options& o, const ServedModel& model, const LoadPrompt& prompt) {
+std::string body_of(const BenchServeOptions& o, const ServedModel& model, const LoadPrompt& prompt) {
   json body{{"model", model.name},
             {"temperature", 0},
             {"max_tokens", prompt.output_tokens},
@@ -116,7 +116,7 @@ std::string body_of(const Options& o, const ServedModel& model, const LoadPrompt
   return body.dump();
 }
 
-std::vector<std::string> make_bodies(const Options& o, const ServedModel& model) {
+std::vector<std::string> make_bodies(const BenchServeOptions& o, const ServedModel& model) {
   std::mt19937_64 random(o.seed);
   std::vector<LoadPrompt> prompts;
   if (o.dataset == "file") prompts = read_prompts(o);
@@ -129,7 +129,7 @@ std::vector<std::string> make_bodies(const Options& o, const ServedModel& model)
   return bodies;
 }
 
-void bench_serve(const Options& o) {
+void bench_serve(const BenchServeOptions& o) {
   if ((o.dataset == "file") != !o.dataset_path.empty())
     fail(ErrorKind::kUsage, "--dataset-path\n  expected  with --dataset-name file, and only then");
   LoadTarget target;
@@ -156,10 +156,10 @@ void bench_serve(const Options& o) {
 }  // namespace
 
 void add_bench_serve(CLI::App& bench) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<BenchServeOptions>();
   CLI::App* cmd =
       bench.add_subcommand("serve", "Load for a server with OpenAI's API: throughput and latencies");
-  Options& o = *options;
+  BenchServeOptions& o = *options;
   cmd->add_option("--base-url", o.base_url, "http://HOST:PORT; instead of --host and --port");
   cmd->add_option("--host", o.host)->capture_default_str();
   cmd->add_option("--port", o.port)->capture_default_str()->check(number_from(1, 65535));

@@ -23,7 +23,7 @@
 namespace hadal::cli {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kDoctorFooter =
     R"(With --json, one object:
   cpu            {name, logical, cores, sockets, usable}: usable is what affinity and cgroup leave
   numa           a list of {node, cpus, memory}: processors as "0-15,32"
@@ -82,7 +82,7 @@ std::vector<std::string_view> missing(const Row& row) {
   return lacking;
 }
 
-struct Report {
+struct DoctorReport {
   SystemInfo system;
   Topology topology;
   ThreadPlan plan;
@@ -92,7 +92,7 @@ struct Report {
   std::vector<std::string> hints;
 };
 
-std::vector<std::string> make_hints(const Report& report) {
+std::vector<std::string> make_hints(const DoctorReport& report) {
   std::vector<std::string> hints;
   const SystemInfo& s = report.system;
   if (cpu_features().amx_refused)
@@ -119,8 +119,8 @@ std::vector<std::string> make_hints(const Report& report) {
   return hints;
 }
 
-Report make_report(const ThreadOptions& threads) {
-  Report report;
+DoctorReport make_report(const ThreadOptions& threads) {
+  DoctorReport report;
   report.system = read_system_info();
   report.topology = read_topology();
   report.plan = thread_plan(threads);
@@ -143,7 +143,7 @@ CpuList cpus_of(const ThreadGroup& group) {
 json numa_json(const Topology& topology) {
   json nodes = json::array();
   for (const NumaNode& node : topology.nodes)
-    nodes.push_back({{"node", node.id}, {"cpus", to_string(node.cpus)}, {"memory", node.memory_bytes}});
+    nodes.push_back({{"node", node.id}, {"cpus", hadal::to_string(node.cpus)}, {"memory", node.memory_bytes}});
   return nodes;
 }
 
@@ -151,12 +151,12 @@ json threads_json(const ThreadPlan& plan) {
   json groups = json::array();
   for (const ThreadGroup& group : plan.groups) {
     groups.push_back(
-        {{"node", group.node}, {"threads", group.cpus.size()}, {"cpus", to_string(cpus_of(group))}});
+        {{"node", group.node}, {"threads", group.cpus.size()}, {"cpus", hadal::to_string(cpus_of(group))}});
   }
   return groups;
 }
 
-json to_json(const Report& report) {
+json to_json(const DoctorReport& report) {
   const SystemInfo& s = report.system;
   json caches = json::array(), flags = json::object(), table = json::array();
   for (const CacheInfo& cache : s.caches) {
@@ -209,10 +209,10 @@ std::string threads_text(const ThreadGroup& group, bool several) {
   if (cpus.empty()) return where + ", not pinned";
   return fmt::format("{}{}: {}", where,
                      cpus.size() == group.cpus.size() ? ", each on a processor of its own" : "",
-                     to_string(cpus));
+                     hadal::to_string(cpus));
 }
 
-std::string memory_text(const Report& report) {
+std::string memory_text(const DoctorReport& report) {
   const SystemInfo& s = report.system;
   const auto lock = lock_limit_bytes();
   return fmt::format("{}, {} available, {} may be locked; transparent huge pages: {}",
@@ -220,7 +220,7 @@ std::string memory_text(const Report& report) {
                      lock ? format_bytes(*lock) : "all", s.huge_pages.empty() ? "unknown" : s.huge_pages);
 }
 
-std::string to_text(const Report& report) {
+std::string to_text(const DoctorReport& report) {
   const SystemInfo& s = report.system;
   std::string have, lack;
   for (const auto& [name, present] : instructions()) (present ? have : lack) += fmt::format(" {}", name);
@@ -232,7 +232,7 @@ std::string to_text(const Report& report) {
                                s.sockets, s.cores, s.logical_cpus, report.usable));
   for (const NumaNode& node : report.topology.nodes)
     row(fmt::format("NUMA node {}", node.id),
-        fmt::format("processors {}, {}", to_string(node.cpus), format_bytes(node.memory_bytes)));
+        fmt::format("processors {}, {}", hadal::to_string(node.cpus), format_bytes(node.memory_bytes)));
   for (const ThreadGroup& group : report.plan.groups)
     row("threads", threads_text(group, report.plan.groups.size() > 1));
   row("caches", caches_text(s));
@@ -262,9 +262,9 @@ void add_doctor(CLI::App& app) {
   CLI::App* cmd = app.add_subcommand("doctor", "Say what this machine is and how fast it can be");
   add_thread_options(*cmd, options->threads);
   cmd->add_flag("--json", options->as_json, "Print JSON");
-  cmd->footer(kFooter);
+  cmd->footer(kDoctorFooter);
   cmd->callback([options] {
-    const Report report = make_report(options->threads);
+    const DoctorReport report = make_report(options->threads);
     write_stdout(options->as_json ? to_json(report).dump(2) + "\n" : to_text(report));
   });
 }

@@ -24,7 +24,7 @@ namespace {
 
 constexpr int64_t kMaxPromptFileBytes = int64_t{256} << 20;
 
-struct Options {
+struct GenerateCommand {
   RunOptions run;
   GenerateOptions generate;
   std::string prompt, file, input_file, demo_config;
@@ -91,8 +91,8 @@ void print_logprobs(const TextGenerator& generator, const Completion& completion
   }
 }
 
-void print_completion(const Options& options, const TextGenerator& generator, const std::string& prompt,
-                      const Completion& completion, bool shown) {
+void print_completion(const GenerateCommand& options, const TextGenerator& generator,
+                      const std::string& prompt, const Completion& completion, bool shown) {
   if (options.as_json) {
     write_stdout(completion_json(generator, prompt, completion, options.logprobs).dump() + "\n");
     return;
@@ -105,7 +105,7 @@ void print_completion(const Options& options, const TextGenerator& generator, co
   if (options.logprobs) print_logprobs(generator, completion);
 }
 
-void generate(const Options& options) {
+void generate(const GenerateCommand& options) {
   std::vector<std::string> prompts;
   if (!options.input_file.empty()) {
     prompts = read_prompt_lines(options.input_file);
@@ -135,7 +135,7 @@ void generate(const Options& options) {
            static_cast<double>(tokens) / seconds.count());
 }
 
-void run(const Options& options) {
+void run(const GenerateCommand& options) {
   if (!options.demo_config.empty()) {
     log_warning("--config {} is not read: the checkpoint's own config.json is", options.demo_config);
   }
@@ -150,7 +150,7 @@ void run(const Options& options) {
 }  // namespace
 
 void add_generate(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<GenerateCommand>();
   CLI::App* cmd = app.add_subcommand("generate", "Continue a prompt, or each line of a file");
   add_run_options(*cmd, options->run);
   cmd->add_option("--ckpt-path", options->run.model, "The same as --model (the DeepSeek-V3 demo's name)")

@@ -23,7 +23,7 @@
 namespace hadal::cli {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kInspectFooter =
     R"(With --json, one object:
   model, folder          the name as given; the folder, or null for a config.json alone
   model_type, architecture, context_length
@@ -48,7 +48,7 @@ struct Part {
   int64_t vocab_size = 0;
 };
 
-struct Report {
+struct InspectReport {
   std::string model;
   model::Inspection found;
   Part tokenizer, chat_template;
@@ -80,7 +80,7 @@ Part look_at_chat_template(const std::string& folder) {
   return part;
 }
 
-std::string why_not_logits(const Report& report) {
+std::string why_not_logits(const InspectReport& report) {
   if (!report.found.has_weights) return "there are no weights, only config.json";
   if (!report.found.problem.empty()) return report.found.problem;
   return "";
@@ -92,7 +92,7 @@ std::string why_not(const Part& part, const std::string& name) {
 }
 
 // What each use needs beside what the one before it needs.
-void decide_what_runs(Report& report) {
+void decide_what_runs(InspectReport& report) {
   const std::string logits = why_not_logits(report);
   std::string mtp_logits = logits;
   if (mtp_logits.empty() && report.found.mtp_modules == 0) mtp_logits = "no multi-token-prediction module";
@@ -102,15 +102,15 @@ void decide_what_runs(Report& report) {
 }
 
 // Tokens whose cache fits beside the weights; the modules that draft have a cache of their own.
-int64_t kv_tokens(const Report& report) {
+int64_t kv_tokens(const InspectReport& report) {
   model::ModelConfig config = report.found.config;
   config.num_nextn_predict_layers = report.found.mtp_modules;
   const int64_t left = report.memory_available - report.memory_needed;
   return std::max<int64_t>(0, left) / engine::KvCache::bytes(config, 1, Format::kBF16);
 }
 
-Report make_report(const std::string& name) {
-  Report report;
+InspectReport make_report(const std::string& name) {
+  InspectReport report;
   report.model = name;
   const bool is_file = std::filesystem::is_regular_file(name);
   report.found = model::inspect(is_file ? name : model_folder(name));
@@ -129,7 +129,7 @@ json null_if_empty(const std::string& text) {
   return text.empty() ? json(nullptr) : json(text);
 }
 
-std::string to_json(const Report& report) {
+std::string to_json(const InspectReport& report) {
   const model::Inspection& found = report.found;
   json bytes = json::object(), runs = json::object();
   for (const model::FormatBytes& format : found.size.bytes_by_format) {
@@ -208,7 +208,7 @@ std::string part_text(const Part& part, const std::string& details) {
   return part.present ? details : "absent";
 }
 
-std::string memory_text(const Report& report) {
+std::string memory_text(const InspectReport& report) {
   const std::string needed = fmt::format("{} for the weights", format_bytes(report.memory_needed));
   if (report.memory_available == kUnknownMemory) return needed + "; how much is available cannot be read";
   return fmt::format("{}, {} available: {}", needed, format_bytes(report.memory_available),
@@ -217,7 +217,7 @@ std::string memory_text(const Report& report) {
                          : fmt::format("room for {} tokens in the KV cache", report.kv_tokens));
 }
 
-std::string runs_text(const Report& report) {
+std::string runs_text(const InspectReport& report) {
   std::string text, previous;
   for (const auto& [what, reason] : report.runs) {
     const std::string answer = reason.empty()       ? "yes"
@@ -229,7 +229,7 @@ std::string runs_text(const Report& report) {
   return text;
 }
 
-std::string to_text(const Report& report) {
+std::string to_text(const InspectReport& report) {
   const model::Inspection& found = report.found;
   std::string out;
   if (!report.model.empty()) add_row(out, "model", report.model);
@@ -264,9 +264,9 @@ void add_inspect(CLI::App& app) {
       "Folder of a Hugging Face checkpoint, org/name in the local Hugging Face cache, or a config.json "
       "alone (default: the built-in model)");
   cmd->add_flag("--json", options->as_json, "Print JSON");
-  cmd->footer(kFooter);
+  cmd->footer(kInspectFooter);
   cmd->callback([options] {
-    const Report report = make_report(options->model);
+    const InspectReport report = make_report(options->model);
     write_stdout(options->as_json ? to_json(report) : to_text(report));
   });
 }

@@ -31,7 +31,7 @@ using serve::Accounts;
 constexpr int64_t kSecondsPerDay = 86'400;
 constexpr double kMostDays = 36'500, kMostLimit = 1e12;
 
-struct Options {
+struct KeysOptions {
   std::string db, id, currency, model, remove;
   serve::KeySpec spec;
   bool admin = false, granted = false, as_json = false, as_csv = false;
@@ -111,7 +111,7 @@ std::string limits_text(const Account& account) {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
-void create(const Options& options, Accounts& accounts) {
+void create(const KeysOptions& options, Accounts& accounts) {
   serve::KeySpec spec = options.spec;
   const serve::Time now = serve::Time::now();
   if (options.admin) spec.role = serve::Role::kAdmin;
@@ -123,7 +123,7 @@ void create(const Options& options, Accounts& accounts) {
   fmt::print(stderr, "key {} is made; it is shown this once\n", account.id);
 }
 
-void list(const Options& options, Accounts& accounts) {
+void list(const KeysOptions& options, Accounts& accounts) {
   const std::vector<Account> all = accounts.list();
   if (options.as_json) {
     json array = json::array();
@@ -141,7 +141,7 @@ void list(const Options& options, Accounts& accounts) {
   write_stdout(table(rows));
 }
 
-void usage(const Options& options, Accounts& accounts) {
+void usage(const KeysOptions& options, Accounts& accounts) {
   const auto rows = accounts.usage({.from_day = day_of(options.from, "--from"),
                                     .to_day = day_of(options.to, "--to"),
                                     .key = options.id,
@@ -163,7 +163,7 @@ void usage(const Options& options, Accounts& accounts) {
   write_stdout(table(cells));
 }
 
-void change_prices(const Options& options, Accounts& accounts) {
+void change_prices(const KeysOptions& options, Accounts& accounts) {
   if (!options.currency.empty()) accounts.set_currency(options.currency);
   if (!options.remove.empty()) accounts.remove_price(options.remove);
   if (options.price.empty()) return;
@@ -171,7 +171,7 @@ void change_prices(const Options& options, Accounts& accounts) {
   accounts.set_price(options.price[0], {price(1), price(2), price(3)});
 }
 
-void prices(const Options& options, Accounts& accounts) {
+void prices(const KeysOptions& options, Accounts& accounts) {
   change_prices(options, accounts);
   const auto all = accounts.prices();
   if (options.as_json) {
@@ -192,10 +192,10 @@ void prices(const Options& options, Accounts& accounts) {
   write_stdout(table(rows));
 }
 
-using Action = std::function<void(const Options&, Accounts&)>;
+using Action = std::function<void(const KeysOptions&, Accounts&)>;
 
 // Everything that the database refuses is said with its path, which clients of the server are not told.
-void with_accounts(const Options& options, const Action& action) {
+void with_accounts(const KeysOptions& options, const Action& action) {
   const std::string path = options.db.empty() ? default_path() : options.db;
   const auto accounts = Accounts::open(path, {});
   try {
@@ -205,7 +205,7 @@ void with_accounts(const Options& options, const Action& action) {
   }
 }
 
-CLI::App* add_command(CLI::App& keys, const std::shared_ptr<Options>& options, const char* name,
+CLI::App* add_command(CLI::App& keys, const std::shared_ptr<KeysOptions>& options, const char* name,
                       const char* text, const Action& action) {
   CLI::App* cmd = keys.add_subcommand(name, text);
   cmd->add_option("--db", options->db,
@@ -214,7 +214,7 @@ CLI::App* add_command(CLI::App& keys, const std::shared_ptr<Options>& options, c
   return cmd;
 }
 
-void add_create(CLI::App& keys, const std::shared_ptr<Options>& options) {
+void add_create(CLI::App& keys, const std::shared_ptr<KeysOptions>& options) {
   CLI::App* cmd = add_command(keys, options, "create", "Make a key; it is printed once", create);
   const auto limit = [cmd](const char* name, std::optional<int64_t>& value, const char* text) {
     cmd->add_option(name, value, text)->check(number_from(1, kMostLimit));
@@ -233,15 +233,16 @@ void add_create(CLI::App& keys, const std::shared_ptr<Options>& options) {
       ->check(number_from(1, kMostDays));
 }
 
-void add_of_one_key(CLI::App& keys, const std::shared_ptr<Options>& options) {
+void add_of_one_key(CLI::App& keys, const std::shared_ptr<KeysOptions>& options) {
   const auto id = [&](CLI::App* cmd) { cmd->add_option("id", options->id, "The key's id")->required(); };
-  id(add_command(keys, options, "revoke", "End a key for good",
-                 [](const Options& o, Accounts& accounts) { accounts.revoke(o.id, serve::Time::now()); }));
-  id(add_command(keys, options, "rotate",
-                 "Print a new key in place of an old one, with the same id and limits",
-                 [](const Options& o, Accounts& accounts) { write_stdout(accounts.rotate(o.id) + "\n"); }));
+  id(add_command(keys, options, "revoke", "End a key for good", [](const KeysOptions& o, Accounts& accounts) {
+    accounts.revoke(o.id, serve::Time::now());
+  }));
+  id(add_command(
+      keys, options, "rotate", "Print a new key in place of an old one, with the same id and limits",
+      [](const KeysOptions& o, Accounts& accounts) { write_stdout(accounts.rotate(o.id) + "\n"); }));
   CLI::App* top_up = add_command(keys, options, "topup", "Add money to a key's balance",
-                                 [](const Options& o, Accounts& accounts) {
+                                 [](const KeysOptions& o, Accounts& accounts) {
                                    const int64_t amount = amount_of(o.amount, "amount", serve::kMaxAmount);
                                    accounts.top_up(o.id, amount, o.granted);
                                  });
@@ -250,7 +251,7 @@ void add_of_one_key(CLI::App& keys, const std::shared_ptr<Options>& options) {
   top_up->add_flag("--granted", options->granted, "It is a gift, which is spent first");
 }
 
-void add_reports(CLI::App& keys, const std::shared_ptr<Options>& options) {
+void add_reports(CLI::App& keys, const std::shared_ptr<KeysOptions>& options) {
   const auto as_json = [&](CLI::App* cmd) { return cmd->add_flag("--json", options->as_json, "Print JSON"); };
   as_json(add_command(keys, options, "list", "Show the keys and what they may do", list));
   CLI::App* used = add_command(keys, options, "usage", "Show what was used, by day, key and model", usage);
@@ -273,7 +274,7 @@ void add_reports(CLI::App& keys, const std::shared_ptr<Options>& options) {
 }  // namespace
 
 void add_keys(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<KeysOptions>();
   CLI::App* cmd =
       app.add_subcommand("keys", "Make and end keys for hadal serve, see and change their limits and costs");
   cmd->require_subcommand(1);

@@ -14,7 +14,7 @@
 namespace hadal::cli {
 namespace {
 
-struct Options {
+struct LogitsOptions {
   RunOptions run;
   std::string ids, out;
   engine::ForcingOptions forcing;
@@ -28,7 +28,7 @@ io::TensorEntry entry(std::string name, const Tensor<float, 2>& tensor) {
           std::as_bytes(std::span(values))};
 }
 
-void logits(const Options& options) {
+void logits(const LogitsOptions& options) {
   const std::vector<int32_t> ids = read_ids(options.ids);
   const LoadedModel loaded = load(options.run);
   const engine::ForcedOutputs out =
@@ -47,7 +47,7 @@ void logits(const Options& options) {
 }  // namespace
 
 void add_logits(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<LogitsOptions>();
   CLI::App* cmd =
       app.add_subcommand("logits", "Write the logits of a sequence of token ids to a safetensors file");
   add_run_options(*cmd, options->run);

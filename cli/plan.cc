@@ -23,7 +23,7 @@
 namespace hadal::cli {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kPlanFooter =
     R"(What is not described is this machine's: its memory is read, its speeds are measured. --flops is for BF16; 8-bit
 integers count twice as fast, FP32 an eighth. Speeds are limits: `hadal bench` says how near hadal comes to them. With --json,
 one object:
@@ -34,7 +34,7 @@ one object:
   fits, kv_tokens     whether the weights fit the memory; tokens of KV cache that fit beside them
   runs                a list of {phase, prompt, depth, batch, tok_s, gb_per_token, gflop_per_token, fits})";
 
-struct Options {
+struct PlanOptions {
   std::string model, format, memory, bandwidth, flops, kv_cache_dtype = "auto";
   std::vector<int64_t> prompt = {512}, depth = {0, 8192}, batch = {1, 16};
   int threads = 0;
@@ -65,7 +65,7 @@ double parse_amount(const std::string& flag, const std::string& text) {
   return amount;
 }
 
-Machine make_machine(const Options& o) {
+Machine make_machine(const PlanOptions& o) {
   Machine machine;
   const bool described = !o.bandwidth.empty() && !o.flops.empty();
   if (!described) {
@@ -88,7 +88,7 @@ struct Prediction {
   double seconds = 0, tokens = 0, cache_tokens = 0;
 };
 
-struct Report {
+struct PlanReport {
   std::string model, format;
   Format cache = Format::kBF16;
   Machine machine;
@@ -106,7 +106,8 @@ void add(Prediction& prediction, const model::StepWork& step, const MachineLimit
   prediction.seconds += model::least_seconds(step, limits);
 }
 
-std::vector<Prediction> predict(const Options& o, const model::CostModel& cost, const MachineLimits& limits) {
+std::vector<Prediction> predict(const PlanOptions& o, const model::CostModel& cost,
+                                const MachineLimits& limits) {
   std::vector<Prediction> all;
   constexpr int64_t kStep = engine::Bench::kTokensPerStep;
   for (const int64_t prompt : o.prompt) {
@@ -130,7 +131,7 @@ std::vector<Prediction> predict(const Options& o, const model::CostModel& cost, 
 }
 
 // The weights' shapes and formats: as they are in the files, or as --format or config.json say.
-model::Weights shapes_of(const Options& o, model::Inspection& found, std::string& format) {
+model::Weights shapes_of(const PlanOptions& o, model::Inspection& found, std::string& format) {
   if (o.format.empty() && found.has_weights && found.problem.empty()) {
     model::Model bound = model::bind_model(found.folder);
     found.config = bound.config;
@@ -141,8 +142,8 @@ model::Weights shapes_of(const Options& o, model::Inspection& found, std::string
   return model::weight_shapes(found.config, model::parse_weight_scheme(format));
 }
 
-Report make_report(const Options& o) {
-  Report report;
+PlanReport make_report(const PlanOptions& o) {
+  PlanReport report;
   const std::string path = std::filesystem::is_regular_file(o.model) ? o.model : model_folder(o.model);
   model::Inspection found = model::inspect(path);
   report.model = o.model;
@@ -158,7 +159,7 @@ Report make_report(const Options& o) {
   return report;
 }
 
-json to_json(const Report& report) {
+json to_json(const PlanReport& report) {
   json runs = json::array();
   for (const Prediction& p : report.runs) {
     const model::Work work = model::total(p.work);
@@ -184,7 +185,7 @@ json to_json(const Report& report) {
           {"runs", std::move(runs)}};
 }
 
-std::string to_text(const Report& report) {
+std::string to_text(const PlanReport& report) {
   std::string text = fmt::format(
       "machine   {}\nweights   {} ({})\nmemory    {}: {}\nKV cache  {} for each token ({})\n\n"
       "{:<8}{:>8}{:>8}{:>6}{:>12}{:>14}{:>18}\n",
@@ -207,7 +208,7 @@ std::string to_text(const Report& report) {
 }  // namespace
 
 void add_plan(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<PlanOptions>();
   CLI::App* cmd = app.add_subcommand("plan", "Say whether a model fits a machine, and its limits there");
   cmd->add_option("-m,--model", options->model,
                   "Folder of a Hugging Face checkpoint, org/name in the local Hugging Face cache, or a "
@@ -231,9 +232,9 @@ void add_plan(CLI::App& app) {
   cmd->add_option("-t,--threads", options->threads, "Threads to measure with (default: all cores)")
       ->check(number_from(1, 4096));
   cmd->add_flag("--json", options->as_json, "Print JSON");
-  cmd->footer(kFooter);
+  cmd->footer(kPlanFooter);
   cmd->callback([options] {
-    const Report report = make_report(*options);
+    const PlanReport report = make_report(*options);
     write_stdout(options->as_json ? to_json(report).dump(2) + "\n" : to_text(report));
   });
 }

@@ -21,14 +21,14 @@ namespace {
 constexpr int64_t kMaxTextBytes = int64_t{64} << 20;
 constexpr size_t kMostCalibrationPieces = 64;  // 32,768 tokens, whose hidden states take 0.9 GB on V3
 
-struct Options {
+struct QuantizeOptions {
   std::string in, out, format, calibrate, report;
   int64_t shard_mb = 4000;
   int threads = 0;
   convert::QuantizeOptions quantize;
 };
 
-constexpr const char* kFooter = R"(What becomes of the weights:
+constexpr const char* kQuantizeFooter = R"(What becomes of the weights:
   int4   routed experts, q_proj and q_b_proj INT4 in groups; what else every token uses, and heads, INT8
   int8   all of these INT8, a factor for each row
   fp8    all but the heads FP8 in blocks of 128 x 128, as DeepSeek's own releases
@@ -41,7 +41,7 @@ Format format_of(const std::string& name) {
   return name == "int8" ? Format::kI8 : Format::kF8E4M3;
 }
 
-void print_summary(const Options& options, const convert::QuantizeSummary& done) {
+void print_summary(const QuantizeOptions& options, const convert::QuantizeSummary& done) {
   fmt::print(stderr, "{}: {} files, {} of weights, from {}\n", options.out, done.files,
              format_bytes(done.bytes_out), format_bytes(done.bytes_in));
   if (done.files_kept > 0) fmt::print(stderr, "{} files were there already\n", done.files_kept);
@@ -50,7 +50,7 @@ void print_summary(const Options& options, const convert::QuantizeSummary& done)
              done.worst);
 }
 
-void quantize(Options& options) {
+void quantize(QuantizeOptions& options) {
   options.quantize.format = format_of(options.format);
   options.quantize.shard_bytes = options.shard_mb * 1'000'000;
   ThreadPool pool(options.threads > 0 ? options.threads : usable_cpus());
@@ -72,7 +72,7 @@ void quantize(Options& options) {
 }  // namespace
 
 void add_quantize(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<QuantizeOptions>();
   CLI::App* cmd = app.add_subcommand("quantize", "Make a checkpoint with smaller weights");
   cmd->add_option("in", options->in, "Folder, or org/name in the local Hugging Face cache")->required();
   cmd->add_option("out", options->out, "Folder to make")->required();
@@ -94,7 +94,7 @@ void add_quantize(CLI::App& app) {
   cmd->add_option("--report", options->report,
                   "Text file: then both models read it, and how they differ is printed as JSON");
   cmd->add_option("-t,--threads", options->threads, "Threads")->check(number_from(1, 4096));
-  cmd->footer(kFooter);
+  cmd->footer(kQuantizeFooter);
   cmd->callback([options, group, calibrate] {
     if (group->count() > 0 && options->format != "int4") {
       fail(ErrorKind::kUsage, "--group {}\n  expected  --format int4\n  found     {}",

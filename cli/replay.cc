@@ -21,7 +21,7 @@
 namespace hadal::cli {
 namespace {
 
-struct Options {
+struct ReplayOptions {
   RunOptions run;
   std::string file, request_id;
   int64_t max_num_seqs = 1;
@@ -36,7 +36,7 @@ struct Recorded {
 // The records of a file, one at a time; with a request's id, only its.
 class RecordFile {
  public:
-  explicit RecordFile(const Options& options)
+  explicit RecordFile(const ReplayOptions& options)
       : path_(options.file), request_id_(options.request_id), file_(options.file, std::ios::binary) {
     if (!file_) fail(ErrorKind::kIo, "{}\n  cannot be opened", path_);
   }
@@ -91,7 +91,7 @@ struct Extent {
 };
 
 // All that can be said before the weights are read: nothing runs if a line is bad or comes from another model.
-Extent check_file(const Options& options, const std::string& folder) {
+Extent check_file(const ReplayOptions& options, const std::string& folder) {
   const model::Model model = model::bind_model(folder);
   const auto identity = serve::identify(model, precision_for(options.run, model), folder);
   Extent extent;
@@ -186,14 +186,14 @@ class Replay {
 };
 
 // Prompts are not shared: what a server took from its cache is computed here.
-engine::EngineLimits limits_for(const Options& options, const Extent& extent) {
+engine::EngineLimits limits_for(const ReplayOptions& options, const Extent& extent) {
   constexpr int64_t kPage = engine::Engine::kPageSize;
   const int64_t together = std::min(options.max_num_seqs, extent.records);
   const int64_t pages = (std::max<int64_t>(extent.longest, 2) + kPage - 1) / kPage;
   return {.max_num_seqs = together, .kv_cache_tokens = pages * kPage * together, .prefix_caching = false};
 }
 
-void replay(const Options& options) {
+void replay(const ReplayOptions& options) {
   const std::string folder = model_folder(options.run.model);
   const Extent extent = check_file(options, folder);
   const engine::EngineLimits limits = limits_for(options, extent);
@@ -224,7 +224,7 @@ void replay(const Options& options) {
 }  // namespace
 
 void add_replay(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ReplayOptions>();
   CLI::App* cmd =
       app.add_subcommand("replay", "Compute the requests of `hadal serve --record` again, and compare");
   cmd->add_option("FILE", options->file, "What --record has written")->required();

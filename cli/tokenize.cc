@@ -82,7 +82,7 @@ void decode_lines(const text::Tokenizer& tokenizer, bool skip_special) {
   }
 }
 
-constexpr const char* kFooter =
+constexpr const char* kTokenizeFooter =
     "One JSON object a line on stdin, one on stdout:\n"
     "  hadal tokenize < texts.jsonl             {\"text\": \"Hello\"}    ->  {\"ids\": [17464]}\n"
     "  hadal tokenize --decode < ids.jsonl      {\"ids\": [17464]}     ->  {\"text\": \"Hello\"}";
@@ -98,7 +98,7 @@ void add_tokenize(CLI::App& app) {
       ->excludes(decode);
   cmd->add_flag("--skip-special-tokens", options->skip_special, "With --decode: leave special tokens out")
       ->needs(decode);
-  cmd->footer(kFooter);
+  cmd->footer(kTokenizeFooter);
   cmd->callback([options] {
     const auto tokenizer = text::Tokenizer::load(model_folder(options->model));
     if (options->decode) {

@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kMaxManifestBytes = int64_t{16} << 20;
 
-struct Options {
+struct VerifyOptions {
   std::string model, manifest;
   int threads = 0;
   bool as_json = false;
@@ -81,7 +81,7 @@ void check_sums(const std::map<std::string, std::string>& expected, std::map<std
   }
 }
 
-void verify(const Options& options) {
+void verify(const VerifyOptions& options) {
   const std::string folder = model_folder(options.model);
   std::map<std::string, std::string> expected;
   if (!options.manifest.empty()) expected = read_manifest(options.manifest);
@@ -114,7 +114,7 @@ void verify(const Options& options) {
 }  // namespace
 
 void add_verify(CLI::App& app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<VerifyOptions>();
   CLI::App* cmd =
       app.add_subcommand("verify", "Check a checkpoint: names, shapes, finite numbers, checksums");
   cmd->add_option("model,-m,--model", options->model, "Folder, or org/name in the local Hugging Face cache");

@@ -1,6 +1,7 @@
 #include "hadal/engine/page_allocator.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "hadal/core/error.h"
 
@@ -45,18 +46,19 @@ int32_t PageAllocator::take() {
   return page;
 }
 
-void PageAllocator::release(std::vector<int32_t>& table) {
-  for (; !table.empty(); table.pop_back()) {  // from the end: what follows a page goes before it
-    const int32_t id = table.back();
-    Page& page = pages_[static_cast<size_t>(id)];
-    HADAL_CHECK(page.users > 0, "page {} is nobody's", id);
-    if (--page.users > 0) continue;
-    if (page.entry == 0) {
-      free_.push_back(id);
-    } else {
-      page.unused = unused_.insert(unused_.end(), id);
-    }
+void PageAllocator::give_back(int32_t id) {
+  Page& page = pages_[static_cast<size_t>(id)];
+  HADAL_CHECK(page.users > 0, "page {} is nobody's", id);
+  if (--page.users > 0) return;
+  if (page.entry == 0) {
+    free_.push_back(id);
+  } else {
+    page.unused = unused_.insert(unused_.end(), id);
   }
+}
+
+void PageAllocator::release(std::vector<int32_t>& table) {
+  for (; !table.empty(); table.pop_back()) give_back(table.back());  // what follows a page goes before it
 }
 
 PageAllocator::Key PageAllocator::key(uint64_t parent, std::string_view salt, std::span<const int32_t> tokens,
@@ -78,15 +80,25 @@ int32_t PageAllocator::find(const Key& key) const {
 Prefix PageAllocator::match_prefix(std::span<const int32_t> tokens, std::string_view salt,
                                    std::vector<int32_t>& table) {
   Prefix prefix;
+  extend_prefix(prefix, tokens, salt, table);
+  return prefix;
+}
+
+void PageAllocator::extend_prefix(Prefix& prefix, std::span<const int32_t> tokens, std::string_view salt,
+                                  std::vector<int32_t>& table) {
   for (; (prefix.num_pages + 1) * page_size_ <= std::ssize(tokens); ++prefix.num_pages) {
     const int32_t id = find(key(prefix.chain, salt, tokens, prefix.num_pages));
-    if (id < 0) break;
+    if (id < 0) return;
     Page& page = pages_[static_cast<size_t>(id)];
     if (page.users++ == 0) unused_.erase(page.unused);
-    table.push_back(id);
+    const auto at = static_cast<size_t>(prefix.num_pages);
+    if (at < table.size()) {
+      give_back(std::exchange(table[at], id));
+    } else {
+      table.push_back(id);
+    }
     prefix.chain = page.entry;
   }
-  return prefix;
 }
 
 void PageAllocator::index(Prefix& prefix, std::span<const int32_t> tokens, std::string_view salt,

@@ -34,6 +34,10 @@ class PageAllocator {
   /// Puts the indexed pages that hold the beginning of `tokens`, whole pages only, into the empty `table`. Prefixes are
   /// shared only under the same salt.
   Prefix match_prefix(std::span<const int32_t> tokens, std::string_view salt, std::vector<int32_t>& table);
+  /// The same from prefix.num_pages on, for what has been indexed since. The table's own pages that they replace, not yet
+  /// computed, go back.
+  void extend_prefix(Prefix& prefix, std::span<const int32_t> tokens, std::string_view salt,
+                     std::vector<int32_t>& table);
   /// Indexes the table's pages from prefix.num_pages up to the last full one of `tokens`, which have been computed. Where
   /// the same text is indexed already, the page stays the sequence's own.
   void index(Prefix& prefix, std::span<const int32_t> tokens, std::string_view salt,
@@ -70,6 +74,7 @@ class PageAllocator {
   int32_t find(const Key& key) const;
   void drop_entry(int32_t page);
   int32_t take();
+  void give_back(int32_t id);
 
   int64_t page_size_;
   std::vector<Page> pages_;

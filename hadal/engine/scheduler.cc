@@ -1,6 +1,7 @@
 #include "hadal/engine/scheduler.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "hadal/core/error.h"
 
@@ -53,7 +54,7 @@ void Scheduler::insert(Queue& queue, std::unique_ptr<Sequence> sequence) {
 
 // Pages for all that it has to compute. One more for each that runs stays free, or the first of them that grows would throw
 // it out again.
-bool Scheduler::start(Sequence& sequence) {
+bool Scheduler::admit(Sequence& sequence) {
   const auto prompt = std::span<const int32_t>(sequence.request.prompt);
   if (limits_.prefix_caching && !sequence.is_scored()) {  // a score needs the logits of every token
     sequence.prefix =
@@ -98,21 +99,41 @@ void Scheduler::read_stored(Sequence& sequence) {
   }
 }
 
-void Scheduler::admit(StepPlan& step) {
+void Scheduler::admit() {
   while (!waiting_.empty()) {
     Sequence& next = *waiting_.front();
-    if (num_running() < limits_.max_num_seqs && start(next)) {
+    if (num_running() < limits_.max_num_seqs && admit(next)) {
       auto sequence = std::move(waiting_.front());
       waiting_.pop_front();
       insert(running_, std::move(sequence));
-      step.started.push_back(&next);
       continue;
     }
     // Only a smaller priority number puts somebody else back.
     if (running_.empty() || next.request.priority >= running_.back()->request.priority) return;
-    std::erase(step.started, running_.back().get());
     preempt_last();
   }
+}
+
+// Before its first step: takes what others have computed since it was admitted, and true if one that comes before it in this
+// step computes its next page as well.
+bool Scheduler::waits_for_prefix(Sequence& sequence, const StepPlan& step) {
+  if (sequence.has_started || !limits_.prefix_caching || sequence.is_scored()) return false;
+  const auto size = static_cast<size_t>(pages_.page_size());
+  const auto prompt = std::span<const int32_t>(sequence.request.prompt);
+  Prefix& prefix = sequence.prefix;
+  const int64_t before = prefix.num_pages;
+  pages_.extend_prefix(prefix, prompt.first(prompt.size() - 1), sequence.request.cache_salt, sequence.pages);
+  if (store_) name_pages(sequence, before, false);
+  sequence.num_cached = sequence.num_computed = prefix.num_pages * pages_.page_size();
+  const size_t begin = static_cast<size_t>(prefix.num_pages) * size, end = begin + size;
+  if (end >= prompt.size()) return false;
+  return std::ranges::any_of(step.prefill, [&](const StepPlan::Part& part) {
+    const Sequence& other = *part.sequence;
+    return other.prefix.num_pages == prefix.num_pages && other.prefix.chain == prefix.chain &&
+           other.request.cache_salt == sequence.request.cache_salt && other.request.prompt.size() >= end &&
+           std::ranges::equal(std::span(other.request.prompt).subspan(begin, size),
+                              prompt.subspan(begin, size));
+  });
 }
 
 void Scheduler::preempt_last() {
@@ -123,6 +144,7 @@ void Scheduler::preempt_last() {
   sequence->prefix = {};
   sequence->stored_name.clear();
   sequence->drafts.clear();
+  sequence->has_started = false;
   ++num_preemptions_;
   insert(waiting_, std::move(sequence));
 }
@@ -145,7 +167,7 @@ int64_t Scheduler::plan_answer(Sequence& sequence, int64_t budget) {
 
 StepPlan Scheduler::plan() {
   StepPlan step;
-  admit(step);
+  admit();
   int64_t budget = limits_.max_tokens_per_step, scores = limits_.max_scored_tokens;
   for (auto at = running_.begin(); at != running_.end() && budget > 0; ++at) {
     if ((*at)->is_prefilling()) continue;
@@ -156,14 +178,15 @@ StepPlan Scheduler::plan() {
     budget -= now;
   }
   for (const auto& sequence : running_) {
+    if (!sequence->is_prefilling() || waits_for_prefix(*sequence, step)) continue;
     int64_t now = std::min(budget, sequence->num_prompt() - sequence->num_computed);
     if (sequence->is_scored()) now = std::min(now, scores);
     if (now <= 0) continue;
+    if (!std::exchange(sequence->has_started, true)) step.started.push_back(sequence.get());
     step.prefill.push_back({sequence.get(), sequence->num_computed, now});
     budget -= now;
     if (sequence->is_scored()) scores -= now;
   }
-  std::erase_if(step.started, [](const Sequence* s) { return s->pages.empty(); });
   return step;
 }
 

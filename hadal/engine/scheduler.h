@@ -22,6 +22,7 @@ struct Sequence {
   std::vector<int32_t> pages;
   int64_t num_computed = 0;  // tokens of prompt + answer whose latents are in the cache
   int64_t num_cached = 0;    // of these, tokens that were there when the sequence started
+  bool has_started = false;  // a step has computed something of it, since it was last put back
   Prefix prefix;             // pages of the prompt that are indexed
   std::string stored_name;   // in a PageStore, of the last of them
 
@@ -42,7 +43,8 @@ struct StepPlan {
     bool draws() const { return first + num_tokens >= sequence->num_tokens(); }
   };
   std::vector<Part> decode, prefill;
-  std::vector<Sequence*> started;  // those that ran in no step before this one, or were preempted since
+  std::vector<Sequence*>
+      started;  // those of prefill that ran in no step before this one, or were preempted since
   bool empty() const { return decode.empty() && prefill.empty(); }
 };
 
@@ -79,7 +81,8 @@ class Scheduler {
 
   /// Answers go first: a late token of an answer is a stutter that someone is watching, a late prefill chunk only a slightly
   /// later first token. A sequence starts when its prompt has pages, and gets more as it grows; when there are none, the
-  /// sequence that came last goes back to the queue and is computed again later, with the same result.
+  /// sequence that came last goes back to the queue and is computed again later, with the same result. Of several that begin
+  /// with the same pages one computes them, and the others start behind them.
   StepPlan plan();
 
   /// The part has been computed: its tokens are in the cache, and full pages of a prompt can be shared.
@@ -101,8 +104,9 @@ class Scheduler {
       std::list<std::unique_ptr<Sequence>>;  // by priority, then oldest first: nobody overtakes or starves
   static void insert(Queue& queue, std::unique_ptr<Sequence> sequence);
 
-  void admit(StepPlan& step);
-  bool start(Sequence& sequence);
+  void admit();
+  bool admit(Sequence& sequence);
+  bool waits_for_prefix(Sequence& sequence, const StepPlan& step);
   void read_stored(Sequence& sequence);
   void name_pages(Sequence& sequence, int64_t from, bool keep);
   void preempt_last();

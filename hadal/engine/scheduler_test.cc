@@ -202,6 +202,43 @@ TEST_F(SchedulerTest, PromptsShareTheirFullPages) {
   EXPECT_EQ(parts(plan.prefill), (Parts{{3, 40}, {4, 40}, {5, 16}})) << "the last token needs its logits";
 }
 
+// As n answers to one prompt do. What differs on a page does not wait, nor does who has another salt.
+TEST_F(SchedulerTest, PromptsThatStartTogetherAreComputedOnce) {
+  Scheduler scheduler({.max_tokens_per_step = 100, .max_num_seqs = 8, .max_model_len = 1000}, 80, kPageSize);
+  for (int id = 1; id <= 3; ++id) scheduler.submit(id, request(40, 10));
+  Request salted = request(40, 10);
+  salted.cache_salt = "somebody else";
+  scheduler.submit(4, salted);
+  Request other = request(40, 10);
+  other.prompt[3] = 999;
+  scheduler.submit(5, other);
+  StepPlan plan = scheduler.plan();
+  EXPECT_EQ(parts(plan.prefill), (Parts{{1, 40}, {4, 40}, {5, 20}}));
+  EXPECT_EQ(plan.started.size(), 3U);
+  compute(scheduler, plan);
+  plan = scheduler.plan();
+  EXPECT_EQ(parts(plan.prefill), (Parts{{2, 8}, {3, 8}, {5, 20}}));
+  ASSERT_EQ(plan.started.size(), 2U);
+  for (const Sequence* sequence : plan.started) {
+    EXPECT_EQ(sequence->num_cached, 32);
+    EXPECT_EQ(sequence->pages[1], plan.decode[0].sequence->pages[1]);
+    EXPECT_NE(sequence->pages[2], plan.decode[0].sequence->pages[2]);
+  }
+}
+
+// A long prompt in chunks: the one behind it follows page by page, and goes on by itself when the first is gone.
+TEST_F(SchedulerTest, WhoWaitsForAPrefixGoesOnWithoutTheOther) {
+  Scheduler scheduler({.max_tokens_per_step = 40, .max_num_seqs = 8, .max_model_len = 1000}, 80, kPageSize);
+  scheduler.submit(1, request(100, 10));
+  scheduler.submit(2, request(100, 10));
+  expect_step(scheduler, {}, {{1, 40}});
+  expect_step(scheduler, {}, {{1, 40}});
+  scheduler.remove(1);
+  const StepPlan plan = scheduler.plan();
+  EXPECT_EQ(parts(plan.prefill), (Parts{{2, 20}}));
+  EXPECT_EQ(plan.started.at(0)->num_cached, 80);
+}
+
 TEST_F(SchedulerTest, RemovingAWaitingRequestLetsTheNextOneStart) {
   Scheduler scheduler({.max_tokens_per_step = 100, .max_num_seqs = 4, .max_model_len = 1000}, 4, kPageSize);
   scheduler.submit(1, request(20, 10));
@@ -266,7 +303,9 @@ TEST_F(SchedulerTest, RefusesWhatCanNeverRun) {
 TEST_F(SchedulerTest, CutsMaxTokensToTheContext) {
   Scheduler scheduler({.max_tokens_per_step = 100, .max_num_seqs = 4, .max_model_len = 50}, 100, kPageSize);
   scheduler.submit(1, request(40, INT64_MAX));
-  scheduler.submit(2, request(49, 3));
+  Request other = request(49, 3);
+  other.prompt[0] = 999;
+  scheduler.submit(2, other);
   const StepPlan plan = scheduler.plan();
   ASSERT_EQ(plan.prefill.size(), 2U);
   EXPECT_EQ(plan.prefill[0].sequence->request.max_tokens, 10);

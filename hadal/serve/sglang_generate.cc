@@ -196,13 +196,13 @@ class Generate {
                                 : choice.stop_reason();
       }
     }
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start_;
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start_;
     json meta{{"id", id_},
               {"finish_reason", reason},
               {"prompt_tokens", answer.prompt.ids.size()},
               {"completion_tokens", choice.num_tokens()},
               {"cached_tokens", choice.num_cached_tokens()},
-              {"e2e_latency", seconds.count()}};
+              {"e2e_latency", taken.count()}};
     if (request_.logprobs) {
       const auto& scores = choice.prompt_logprobs();
       const auto skipped = static_cast<size_t>(std::max<int64_t>(request_.first_logprob, 0));
