@@ -143,7 +143,8 @@ CpuList cpus_of(const ThreadGroup& group) {
 json numa_json(const Topology& topology) {
   json nodes = json::array();
   for (const NumaNode& node : topology.nodes)
-    nodes.push_back({{"node", node.id}, {"cpus", hadal::to_string(node.cpus)}, {"memory", node.memory_bytes}});
+    nodes.push_back(
+        {{"node", node.id}, {"cpus", hadal::to_string(node.cpus)}, {"memory", node.memory_bytes}});
   return nodes;
 }
 
