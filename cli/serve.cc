@@ -43,6 +43,7 @@ engine::EngineLimits limits_for(const ServeFlags& options, const model::ModelCon
                               .max_model_len = options.max_model_len,
                               .kv_cache_tokens = options.kv_cache_tokens,
                               .prefix_caching = options.prefix_caching,
+                              .cache_answers = options.cache_answers,
                               .num_speculative_tokens = options.num_speculative_tokens};
   limits.kv_cache_folder = options.kv_cache_dir;
   limits.kv_cache_folder_bytes = static_cast<int64_t>(options.kv_cache_dir_gb * 1e9);
@@ -104,6 +105,12 @@ void add_serve(CLI::App& app) {
   cmd->callback([options, cmd] {
     if (!options->config.empty()) read_config(*cmd, options->config);
     for (const std::string& flag : options->ignored) log_warning("{} means nothing here", flag);
+    if (options->cache_answers && !(options->kv_cache_dir.empty() && options->serve.record.empty())) {
+      fail(ErrorKind::kUsage,
+           "--cache-answers\n  expected  neither --kv-cache-dir nor --record beside it\n  hint      both "
+           "promise the same "
+           "bits again, which an answer's pages do not have");
+    }
     serve(*options);
   });
 }

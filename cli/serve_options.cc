@@ -59,6 +59,9 @@ void add_engine(CLI::App& cmd, ServeFlags& f) {
       ->check(number_from(0, 1 << 20));
   cmd.add_flag("--enable-prefix-caching,!--disable-radix-cache,!--no-enable-prefix-caching", f.prefix_caching,
                "Share the computed beginnings of prompts (default)");
+  cmd.add_flag("--cache-answers", f.cache_answers,
+               "Share the pages of answers too: the next turn of a chat starts sooner, but no longer with "
+               "the same bits");
   cmd.add_option("--kv-cache-dir", f.kv_cache_dir,
                  "Folder where computed prompts are kept, for the next start too");
   cmd.add_option("--kv-cache-dir-gb", f.kv_cache_dir_gb, "Its size at most, in GB")

@@ -18,7 +18,7 @@ struct ServeFlags {
   int64_t num_speculative_tokens = 4;
   std::string speculation = "off", kv_cache_dir;
   double kv_cache_dir_gb = 10;
-  bool prefix_caching = true;
+  bool prefix_caching = true, cache_answers = false;
   double memory_fraction = 0.8;
   int64_t keepalive = 30, drain_timeout = 30;
   std::string config;                // a TOML or JSON file with the same names

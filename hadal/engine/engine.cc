@@ -112,7 +112,8 @@ Engine::Engine(const model::Model& model, ThreadPool& pool, ops::Precision preci
                   .max_num_seqs = limits_.max_num_seqs,
                   .max_model_len = limits_.max_model_len,
                   .max_waiting = limits_.max_waiting,
-                  .prefix_caching = limits_.prefix_caching},
+                  .prefix_caching = limits_.prefix_caching,
+                  .cache_answers = limits_.cache_answers},
                  cache_.num_pages(), kPageSize, store_.get()),
       batch_(kPageSize),
       mtp_(model, kPageSize) {}

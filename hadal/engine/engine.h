@@ -30,6 +30,9 @@ struct EngineLimits {
   int64_t kv_cache_tokens = 0;  // the cache's size; at least one request's prompt + max_tokens
   int64_t max_waiting = INT64_MAX;
   bool prefix_caching = true;
+  /// Answers' pages serve later prompts too. They hold what decoding computed, whose last bits a prompt's differ from: what
+  /// follows is then no longer the same for whoever has another cache. Not together with a kv_cache_folder.
+  bool cache_answers = false;
   Speculation speculation = Speculation::kOff;
   int64_t num_speculative_tokens = 4;  // drafts at most; MTP makes one
   std::string kv_cache_folder{};       // where computed prompts are kept for other processes; "": nowhere

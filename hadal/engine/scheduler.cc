@@ -193,13 +193,24 @@ StepPlan Scheduler::plan() {
 void Scheduler::commit(const StepPlan::Part& part) {
   Sequence& sequence = *part.sequence;
   sequence.num_computed += part.num_tokens;
-  if (!limits_.prefix_caching || sequence.prefix.num_pages * pages_.page_size() >= sequence.num_prompt())
-    return;
+  if (!limits_.prefix_caching) return;
+  if (limits_.cache_answers) index_answer(sequence, part.first);
+  if (sequence.prefix.num_pages * pages_.page_size() >= sequence.num_prompt()) return;
   const auto computed = std::min(sequence.num_computed, sequence.num_prompt());
   const int64_t before = sequence.prefix.num_pages;
   pages_.index(sequence.prefix, std::span(sequence.request.prompt).first(static_cast<size_t>(computed)),
                sequence.request.cache_salt, sequence.pages);
   if (store_) name_pages(sequence, before, true);
+}
+
+// computed: tokens in the cache that are no drafts any more.
+void Scheduler::index_answer(Sequence& sequence, int64_t computed) {
+  const int64_t end = (sequence.prefix.num_pages + 1) * pages_.page_size();
+  if (end <= sequence.num_prompt() || end > computed) return;
+  std::vector<int32_t> tokens = sequence.request.prompt;
+  tokens.insert(tokens.end(), sequence.answer.begin(),
+                sequence.answer.begin() + (computed - sequence.num_prompt()));
+  pages_.index(sequence.prefix, tokens, sequence.request.cache_salt, sequence.pages);
 }
 
 bool Scheduler::remove(RequestId id) {

@@ -66,6 +66,7 @@ struct SchedulerLimits {
   int64_t max_waiting = INT64_MAX;  // requests that wait; one more is refused
   int64_t max_scored_tokens = 256;  // of a step: each needs a row of logits
   bool prefix_caching = true;
+  bool cache_answers = false;  // answers' pages are shared as well; they have not the bits of a prompt's
 };
 
 /// Decides what the next forward pass computes. Pure: no clock, no model, no lock.
@@ -85,7 +86,8 @@ class Scheduler {
   /// with the same pages one computes them, and the others start behind them.
   StepPlan plan();
 
-  /// The part has been computed: its tokens are in the cache, and full pages of a prompt can be shared.
+  /// The part has been computed: its tokens are in the cache, and full pages of a prompt can be shared, of an answer if so
+  /// wanted.
   void commit(const StepPlan::Part& part);
 
   /// Takes a sequence out and gives its pages back. False if there is none of this id (any more).
@@ -108,6 +110,7 @@ class Scheduler {
   bool admit(Sequence& sequence);
   bool waits_for_prefix(Sequence& sequence, const StepPlan& step);
   void read_stored(Sequence& sequence);
+  void index_answer(Sequence& sequence, int64_t computed);
   void name_pages(Sequence& sequence, int64_t from, bool keep);
   void preempt_last();
   int64_t plan_answer(Sequence& sequence, int64_t budget);

@@ -239,6 +239,44 @@ TEST_F(SchedulerTest, WhoWaitsForAPrefixGoesOnWithoutTheOther) {
   EXPECT_EQ(plan.started.at(0)->num_cached, 80);
 }
 
+// The next turn of a chat: the prompt, what the model said, and more.
+TEST_F(SchedulerTest, AnswersAreSharedIfSoWanted) {
+  for (const bool wanted : {false, true}) {
+    Scheduler scheduler(
+        {.max_tokens_per_step = 100, .max_num_seqs = 8, .max_model_len = 1000, .cache_answers = wanted}, 40,
+        kPageSize);
+    scheduler.submit(1, request(20, 100));
+    for (int step = 0; step < 30; ++step) compute(scheduler, scheduler.plan());
+    scheduler.remove(1);
+    Request next = request(20, 10);
+    next.prompt.resize(60, 7);
+    scheduler.submit(2, next);
+    const StepPlan plan = scheduler.plan();
+    ASSERT_EQ(plan.started.size(), 1U);
+    EXPECT_EQ(plan.started[0]->num_cached, wanted ? 48 : 16)
+        << "of 49 tokens, the last drawn one not computed";
+  }
+}
+
+// Drafts are in the cache before they are known to be the answer.
+TEST_F(SchedulerTest, DraftsAreNotShared) {
+  Scheduler scheduler(
+      {.max_tokens_per_step = 100, .max_num_seqs = 8, .max_model_len = 1000, .cache_answers = true}, 40,
+      kPageSize);
+  scheduler.submit(1, request(20, 100));
+  compute(scheduler, scheduler.plan());
+  StepPlan plan = scheduler.plan();
+  plan.decode.at(0).sequence->drafts.assign(20, 8);
+  plan = scheduler.plan();
+  ASSERT_EQ(plan.decode.at(0).num_tokens, 21);
+  scheduler.commit(plan.decode[0]);
+  Request next = request(20, 10);
+  next.prompt.push_back(7);
+  next.prompt.resize(60, 8);
+  scheduler.submit(2, next);
+  EXPECT_EQ(scheduler.plan().started.at(0)->num_cached, 16);
+}
+
 TEST_F(SchedulerTest, RemovingAWaitingRequestLetsTheNextOneStart) {
   Scheduler scheduler({.max_tokens_per_step = 100, .max_num_seqs = 4, .max_model_len = 1000}, 4, kPageSize);
   scheduler.submit(1, request(20, 10));

@@ -217,6 +217,24 @@ class Replay(ServerTest):
         self.assertIn("expected  a record\n  found     none", done.stderr)
 
 
+class SharedAnswers(ServerTest):
+    def test_they_are_not_recorded(self) -> None:
+        for flag in ("--record", "--kv-cache-dir"):
+            command = [support.hadal, "serve", "--cache-answers", flag, "/tmp/never_made"]
+            done = subprocess.run(command, capture_output=True, text=True, env=support.environment(), timeout=60)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("--cache-answers\n  expected", done.stderr)
+
+    def test_the_next_turn_finds_them(self) -> None:
+        server = self.start("--cache-answers").wait()
+        body = {"prompt": PROMPT, "max_tokens": 200, "ignore_eos": True, "temperature": 0, "return_token_ids": True}
+        first = server.ask("POST", "/v1/completions", body).json()
+        ids = first["choices"][0]["prompt_token_ids"] + first["choices"][0]["token_ids"]
+        second = server.ask("POST", "/v1/completions", body | {"prompt": ids, "max_tokens": 4}).json()
+        self.assertEqual(second["usage"]["prompt_cache_hit_tokens"], (len(ids) - 1) // 64 * 64)
+        self.assertEqual(server.stop(), 0)
+
+
 class FullDisk(ServerTest):
     def test_it_is_one_warning(self) -> None:
         server = self.start("--record", "/dev/full").wait()
