@@ -62,20 +62,20 @@ class ResponseAnswer {
 
   asio::awaitable<void> answer() {
     stream_ = run_.request().options.stream;
-    std::optional<ApiError> error;
+    std::optional<std::string> error;
     bool finished = false;
     try {
       auto on_news = [this](bool news) -> asio::awaitable<void> { co_await send_news(news); };
       finished = co_await run_.run(std::move(on_news));
-    } catch (const ApiError& e) {
+    } catch (const std::exception& e) {
       if (!http_.began()) throw;
-      error = e;  // the protocol has an event for it
+      error = e.what();  // the protocol has an event for it
     }
     if (!finished && !error) co_return;
     std::vector<json> events;
     take_deltas(events);
     if (error) {
-      writer_.fail(error->what(), events);
+      writer_.fail(*error, events);
     } else {
       writer_.finish(run_.end(), events);
       store();
