@@ -158,6 +158,7 @@ bool Engine::step(const OnEvent& on_event) {
   ++counts_.steps;
   const auto start = std::chrono::steady_clock::now();
   const EngineStats before = counts_;
+  masks_.begin(plan);
   try {
     if (compute(plan, on_event)) {
       const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
@@ -173,6 +174,7 @@ bool Engine::step(const OnEvent& on_event) {
         ended_.emplace_back(part.sequence->id, FailedEvent{part.sequence->id, kind, e.what()});
     }
   }
+  masks_.end();
   remove_ended(on_event);
   return true;
 }
@@ -330,7 +332,7 @@ bool Engine::draw(Sequence& sequence, std::span<float> logits, const OnEvent& on
   const auto length = static_cast<int64_t>(sequence.answer.size());
   SamplingState state{.prompt = request.prompt, .answer = sequence.answer, .banned = {}, .allowed = {}};
   if (length < request.min_tokens) state.banned = request.stop_token_ids;
-  if (request.token_mask) state.allowed = request.token_mask(sequence.answer);
+  if (request.token_mask) state.allowed = masks_.take(sequence);
   const Sampled sampled = sample(logits, request.sampling, state);
   sequence.answer.push_back(sampled.token);
   ++counts_.generated_tokens;

@@ -14,6 +14,7 @@
 #include "hadal/engine/draft_gate.h"
 #include "hadal/engine/kv_cache.h"
 #include "hadal/engine/make_batch.h"
+#include "hadal/engine/mask_worker.h"
 #include "hadal/engine/prefix_store.h"
 #include "hadal/engine/request.h"
 #include "hadal/engine/scheduler.h"
@@ -115,6 +116,7 @@ class Engine {
   BatchBuilder batch_;
   MtpDrafter mtp_;
   DraftGate gate_;
+  MaskWorker masks_;
   std::vector<int32_t> step_tokens_;
   std::vector<std::pair<RequestId, Event>> ended_;  // in this step, whose batch still refers to them
   std::set<RequestId> cancelled_;

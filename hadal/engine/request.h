@@ -21,7 +21,8 @@ struct Request {
   int64_t max_tokens = 200;  // at most; fewer where the context ends; 0 only where the prompt is scored
   int64_t min_tokens = 0;    // no stop token before so many
   std::vector<int32_t> stop_token_ids;  // end of sequence and what else ends the answer
-  /// Called before each draw with the answer so far; returns the allowed ids as bits, or nothing for all of them.
+  /// Called once before each draw with the answer so far; returns the allowed ids as bits, which stay until the next call, or
+  /// nothing for all of them. By one thread at a time, not always the same.
   std::function<std::span<const uint32_t>(std::span<const int32_t> answer)> token_mask;
   int32_t num_prompt_logprobs =
       -1;                  // as Sampling::num_logprobs, of the prompt's own tokens from the second on
