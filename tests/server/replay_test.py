@@ -222,7 +222,7 @@ class SharedAnswers(ServerTest):
         for flag in ("--record", "--kv-cache-dir"):
             command = [support.hadal, "serve", "--cache-answers", flag, "/tmp/never_made"]
             done = subprocess.run(command, capture_output=True, text=True, env=support.environment(), timeout=60)
-            self.assertEqual(done.returncode, 1)
+            self.assertEqual(done.returncode, 2)
             self.assertIn("--cache-answers\n  expected", done.stderr)
 
     def test_the_next_turn_finds_them(self) -> None:
