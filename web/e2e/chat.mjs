@@ -83,7 +83,8 @@ export async function chat_history_survives_a_reload({ open }) {
   await send(page, "Second chat");
   await answer(page);
   await page.locator(".history").getByRole("button", { name: "First chat", exact: true }).click();
-  equal(await page.locator(".bubble").innerText(), "First chat");
+  const shown = page.locator(".bubble");
+  await until(async () => (await shown.innerText()) === "First chat", "the first chat is read and shown");
   await page.getByRole("searchbox").fill("second");
   equal(await page.locator(".history .open").allInnerTexts(), ["Second chat"]);
   await page.locator(".history li").hover();
