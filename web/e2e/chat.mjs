@@ -1,7 +1,7 @@
 /** Chatting: answers, stop, branches, history, files. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { answer, changeInfo, delta, equal, reply, send, until } from "./steps.mjs";
+import { answer, changeInfo, delta, equal, reply, send, shows, until } from "./steps.mjs";
 
 export async function chat_answers_and_counts({ open }) {
   const page = await open();
@@ -9,7 +9,7 @@ export async function chat_answers_and_counts({ open }) {
   const message = await answer(page);
   assert.ok((await message.locator(".markdown").innerText()).trim().length > 0, "the answer has text");
   assert.match(await message.locator(".stats").innerText(), /\d+ in[^]*\d+ out/);
-  equal(await page.locator("h1").innerText(), "Once upon a time");
+  await shows(page.locator("h1"), "Once upon a time");
   assert.match(await page.locator(".context").innerText(), /%/);
 }
 
@@ -54,21 +54,21 @@ export async function chat_edit_regenerate_and_branches({ open }) {
   await answer(page);
   await page.getByRole("button", { name: "Answer again" }).click();
   let message = await answer(page);
-  equal(await message.locator(".count").innerText(), "2/2");
+  await shows(message.locator(".count"), "2/2");
   await message.getByRole("button", { name: "Previous version" }).click();
-  equal(await page.locator(".message.assistant .count").innerText(), "1/2");
+  await shows(page.locator(".message.assistant .count"), "1/2");
 
   await page.locator(".message.user").hover();
   await page.getByRole("button", { name: "Edit", exact: true }).click();
   await page.getByRole("textbox", { name: "Edit message" }).fill("A story about a cat");
   await page.locator(".editor").getByRole("button", { name: "Send" }).click();
   message = await answer(page);
-  equal(await page.locator(".bubble").innerText(), "A story about a cat");
-  equal(await page.locator(".message.user .count").innerText(), "2/2");
+  await shows(page.locator(".bubble"), "A story about a cat");
+  await shows(page.locator(".message.user .count"), "2/2");
   equal(await message.locator(".count").count(), 0, "the new message has one answer");
   await page.locator(".message.user").getByRole("button", { name: "Previous version" }).click();
-  equal(await page.locator(".bubble").innerText(), "A story about a dog");
-  equal(await page.locator(".message.assistant .count").innerText(), "1/2", "the branch that was looked at");
+  await shows(page.locator(".bubble"), "A story about a dog");
+  await shows(page.locator(".message.assistant .count"), "1/2", "the branch that was looked at");
 }
 
 export async function chat_history_survives_a_reload({ open }) {
@@ -77,14 +77,13 @@ export async function chat_history_survives_a_reload({ open }) {
   const text = await (await answer(page)).locator(".markdown").innerText();
   await page.reload();
   await page.locator(".message.assistant").waitFor();
-  equal(await page.locator(".message.assistant .markdown").innerText(), text);
+  await shows(page.locator(".message.assistant .markdown"), text);
   await page.getByRole("button", { name: "New chat" }).click();
   await page.locator(".welcome").waitFor();
   await send(page, "Second chat");
   await answer(page);
   await page.locator(".history").getByRole("button", { name: "First chat", exact: true }).click();
-  const shown = page.locator(".bubble");
-  await until(async () => (await shown.innerText()) === "First chat", "the first chat is read and shown");
+  await shows(page.locator(".bubble"), "First chat");
   await page.getByRole("searchbox").fill("second");
   equal(await page.locator(".history .open").allInnerTexts(), ["Second chat"]);
   await page.locator(".history li").hover();
@@ -137,7 +136,7 @@ export async function chat_attaches_text_files({ open }) {
   await send(page, "Summarise");
   await answer(page);
   equal(body.messages[0].content, "notes.txt\n```\na\nb\n```\n\nSummarise");
-  equal(await page.locator(".file summary").innerText(), "notes.txt");
+  await shows(page.locator(".file summary"), "notes.txt");
 }
 
 export async function chat_deep_think_switch({ open }) {
@@ -160,8 +159,8 @@ export async function chat_deep_think_switch({ open }) {
   assert.match(await folded.locator("summary").innerText(), /^Thought for \d+ ms$/);
   equal(await folded.getAttribute("open"), null);
   await folded.locator("summary").click();
-  equal(await folded.locator(".thoughts").innerText(), "Let me see.");
-  equal(await message.locator(":scope > .markdown").innerText(), "Four.");
+  await shows(folded.locator(".thoughts"), "Let me see.");
+  await shows(message.locator(":scope > .markdown"), "Four.");
 }
 
 export async function chat_shows_errors_and_can_try_again({ open }) {
@@ -180,13 +179,13 @@ export async function chat_shows_errors_and_can_try_again({ open }) {
   await page.unroute("**/v1/chat/completions");
   await reply(page, delta("now it works"));
   await page.getByRole("button", { name: "Answer again" }).click();
-  equal(await (await answer(page)).locator(".markdown").innerText(), "now it works");
+  await shows((await answer(page)).locator(".markdown"), "now it works");
 
   await page.unroute("**/v1/chat/completions");
   await reply(page, delta("half an"), { error: { message: "out of memory" } });
   await send(page, "More");
   await page.getByRole("alert").getByText("out of memory").waitFor();
-  equal(await page.locator(".message.assistant .markdown").last().innerText(), "half an");
+  await shows(page.locator(".message.assistant .markdown").last(), "half an");
 }
 
 export async function chat_asks_for_a_key_when_it_needs_one({ open }) {
@@ -219,7 +218,7 @@ export async function chat_asks_for_a_key_when_it_needs_one({ open }) {
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.getByText("This server wants an API key.").waitFor({ state: "detached" });
   await send(page, "Hello");
-  equal(await (await answer(page)).locator(".markdown").innerText(), "in");
+  await shows((await answer(page)).locator(".markdown"), "in");
 }
 
 export async function chat_export_and_import({ open }) {
@@ -250,7 +249,7 @@ export async function chat_export_and_import({ open }) {
   await picker.setInputFiles({ name: "bad.json", mimeType: "application/json", buffer: Buffer.from("{}") });
   await other.getByText("Nothing was imported: not an export of hadal chats.").waitFor();
   await other.keyboard.press("Escape");
-  equal(await other.locator(".message.assistant .markdown").innerText(), "bold answer");
+  await shows(other.locator(".message.assistant .markdown"), "bold answer");
 }
 
 export async function chat_keyboard({ open }) {
@@ -265,7 +264,7 @@ export async function chat_keyboard({ open }) {
   await page.keyboard.type("b");
   await page.keyboard.press("Enter");
   await answer(page);
-  equal(await page.locator(".bubble").innerText(), "a\nb");
+  await shows(page.locator(".bubble"), "a\nb");
   await page.keyboard.press("Control+Shift+O");
   await page.locator(".welcome").waitFor();
   await page.keyboard.press("Control+k");

@@ -52,3 +52,13 @@ export async function until(ask, what, ms = 10_000) {
   }
   throw new Error(`not within ${ms} ms: ${what}`);
 }
+
+/** Waits for the text of what `locator` finds: what a click sets off may still be on its way. */
+export async function shows(locator, expected, what) {
+  const end = Date.now() + 10_000;
+  let text = await locator.innerText();
+  for (; text !== expected && Date.now() < end; text = await locator.innerText()) {
+    await new Promise((next) => setTimeout(next, 50));
+  }
+  equal(text, expected, what);
+}

@@ -12,18 +12,21 @@ import { SettingsDialog } from "./settings";
 import { Sidebar } from "./sidebar";
 import { shownPath, type Turn } from "./tree";
 
-/** Draws again after changes, at most once a frame. */
+/** Draws again after changes: at once, but for the words of an answer, which are drawn at most once a frame. */
 function useChanges(session: Session): void {
-  const [, draw] = useState(0);
+  const [, setCount] = useState(0);
   useEffect(() => {
     let frame = 0;
-    const unsubscribe = session.subscribe(() => {
-      frame ||= requestAnimationFrame(() => {
-        frame = 0;
-        draw((n) => n + 1);
-      });
+    const draw = () => {
+      cancelAnimationFrame(frame);
+      frame = 0;
+      setCount((n) => n + 1);
+    };
+    const unsubscribe = session.subscribe((change) => {
+      if (change === "step") draw();
+      else frame ||= requestAnimationFrame(draw);
     });
-    draw((n) => n + 1);
+    draw();
     return () => {
       cancelAnimationFrame(frame);
       unsubscribe();

@@ -40,6 +40,9 @@ function savedSettings(): ChatSettings {
   }
 }
 
+/** A step of the conversation, or more words of an answer: of these there may be hundreds a second. */
+export type Change = "step" | "words";
+
 export class Session {
   info: Info | null = null;
   /** Why there is no info: "key" when one is missing or refused. */
@@ -50,21 +53,21 @@ export class Session {
   announcement = "";
   /** Counts changes; a turn's own count says whether it has to be drawn again. */
   version = 0;
-  private listeners = new Set<() => void>();
+  private listeners = new Set<(change: Change) => void>();
   private lastSave = 0;
 
   constructor(readonly storage: Storage) {
     this.chat = newChat(savedSettings(), Date.now());
   }
 
-  subscribe(listener: () => void): () => void {
+  subscribe(listener: (change: Change) => void): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
   }
 
-  changed(): void {
+  changed(change: Change = "step"): void {
     this.version++;
-    for (const listener of this.listeners) listener();
+    for (const listener of this.listeners) listener(change);
   }
 
   async start(): Promise<void> {
@@ -244,7 +247,7 @@ export class Session {
       this.lastSave = now;
       void this.storage.save(chat); // so that a reload loses a second of it at most
     }
-    this.changed();
+    this.changed("words");
   }
 
   private failed(turn: Turn, error: unknown): void {
