@@ -77,15 +77,8 @@ int32_t PageAllocator::find(const Key& key) const {
   return -1;
 }
 
-Prefix PageAllocator::match_prefix(std::span<const int32_t> tokens, std::string_view salt,
-                                   std::vector<int32_t>& table) {
-  Prefix prefix;
-  extend_prefix(prefix, tokens, salt, table);
-  return prefix;
-}
-
-void PageAllocator::extend_prefix(Prefix& prefix, std::span<const int32_t> tokens, std::string_view salt,
-                                  std::vector<int32_t>& table) {
+void PageAllocator::match_prefix(Prefix& prefix, std::span<const int32_t> tokens, std::string_view salt,
+                                 std::vector<int32_t>& table) {
   for (; (prefix.num_pages + 1) * page_size_ <= std::ssize(tokens); ++prefix.num_pages) {
     const int32_t id = find(key(prefix.chain, salt, tokens, prefix.num_pages));
     if (id < 0) return;

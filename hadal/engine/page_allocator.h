@@ -8,6 +8,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "hadal/core/round.h"
+
 namespace hadal::engine {
 
 /// How much of a sequence's beginning is in the index of prefixes.
@@ -31,13 +33,10 @@ class PageAllocator {
   /// Gives all pages of the table back and empties it. What is indexed stays for others.
   void release(std::vector<int32_t>& table);
 
-  /// Puts the indexed pages that hold the beginning of `tokens`, whole pages only, into the empty `table`. Prefixes are
-  /// shared only under the same salt.
-  Prefix match_prefix(std::span<const int32_t> tokens, std::string_view salt, std::vector<int32_t>& table);
-  /// The same from prefix.num_pages on, for what has been indexed since. The table's own pages that they replace, not yet
-  /// computed, go back.
-  void extend_prefix(Prefix& prefix, std::span<const int32_t> tokens, std::string_view salt,
-                     std::vector<int32_t>& table);
+  /// Puts the indexed pages that hold the beginning of `tokens`, whole pages only, into `table`, from prefix.num_pages on.
+  /// Prefixes are shared only under the same salt. The table's own pages that they replace, not yet computed, go back.
+  void match_prefix(Prefix& prefix, std::span<const int32_t> tokens, std::string_view salt,
+                    std::vector<int32_t>& table);
   /// Indexes the table's pages from prefix.num_pages up to the last full one of `tokens`, which have been computed. Where
   /// the same text is indexed already, the page stays the sequence's own.
   void index(Prefix& prefix, std::span<const int32_t> tokens, std::string_view salt,
@@ -69,7 +68,7 @@ class PageAllocator {
     std::span<const int32_t> tokens;
   };
 
-  int64_t pages_for(int64_t length) const { return (length + page_size_ - 1) / page_size_; }
+  int64_t pages_for(int64_t length) const { return ceil_div(length, page_size_); }
   Key key(uint64_t parent, std::string_view salt, std::span<const int32_t> tokens, int64_t page) const;
   int32_t find(const Key& key) const;
   void drop_entry(int32_t page);

@@ -12,6 +12,12 @@ namespace {
 
 using Pages = std::vector<int32_t>;
 
+Prefix match(PageAllocator& pages, std::span<const int32_t> tokens, std::string_view salt, Pages& table) {
+  Prefix prefix;
+  pages.match_prefix(prefix, tokens, salt, table);
+  return prefix;
+}
+
 TEST(PageAllocator, GivesAsManyPagesAsTheLengthNeeds) {
   PageAllocator pages(10, 16);
   for (const auto& [length, expected] : {std::pair{0, 0}, {1, 1}, {16, 1}, {17, 2}, {160, 10}}) {
@@ -97,7 +103,7 @@ std::vector<int32_t> text(int64_t length, int32_t first) {
 // A sequence that has computed the whole of `tokens`.
 Pages computed(PageAllocator& pages, const std::vector<int32_t>& tokens, std::string_view salt = "") {
   Pages table;
-  Prefix prefix = pages.match_prefix(tokens, salt, table);
+  Prefix prefix = match(pages, tokens, salt, table);
   EXPECT_TRUE(pages.reserve(table, std::ssize(tokens)));
   pages.index(prefix, tokens, salt, table);
   return table;
@@ -107,16 +113,16 @@ TEST(PageAllocator, APrefixIsFoundByItsTokens) {
   PageAllocator pages(20, 4);
   Pages a = computed(pages, text(14, 7));
   Pages b;
-  const Prefix found = pages.match_prefix(text(30, 7), "", b);
+  const Prefix found = match(pages, text(30, 7), "", b);
   EXPECT_EQ(found.num_pages, 3) << "14 tokens are three full pages";
   EXPECT_TRUE(std::equal(b.begin(), b.end(), a.begin()));
   EXPECT_EQ(pages.num_free(), 16) << "shared, not copied";
   Pages c;
-  EXPECT_EQ(pages.match_prefix(text(30, 8), "", c).num_pages, 0) << "other first token";
-  EXPECT_EQ(pages.match_prefix(text(30, 7), "salt", c).num_pages, 0);
+  EXPECT_EQ(match(pages, text(30, 8), "", c).num_pages, 0) << "other first token";
+  EXPECT_EQ(match(pages, text(30, 7), "salt", c).num_pages, 0);
   std::vector<int32_t> differs = text(12, 7);
   differs[5] = 9;
-  EXPECT_EQ(pages.match_prefix(differs, "", c).num_pages, 1);
+  EXPECT_EQ(match(pages, differs, "", c).num_pages, 1);
   pages.release(c);
   pages.release(a);
   EXPECT_EQ(pages.num_free(), 17) << "three are in use by b";
@@ -134,21 +140,20 @@ TEST(PageAllocator, WhatIsKeptForOthersGoesWhenRoomIsNeededTheOldestFirstAndItsE
   Pages other;
   ASSERT_TRUE(pages.reserve(other, 8));
   Pages found;
-  EXPECT_EQ(pages.match_prefix(text(12, 1), "", found).num_pages, 1)
-      << "the older one lost its last two pages";
+  EXPECT_EQ(match(pages, text(12, 1), "", found).num_pages, 1) << "the older one lost its last two pages";
   pages.release(found);
-  EXPECT_EQ(pages.match_prefix(text(12, 2), "", found).num_pages, 3);
+  EXPECT_EQ(match(pages, text(12, 2), "", found).num_pages, 3);
   pages.release(found);
   Pages more;
   ASSERT_TRUE(pages.reserve(more, 4));
-  EXPECT_EQ(pages.match_prefix(text(12, 1), "", found).num_pages, 0) << "now the least lately used";
+  EXPECT_EQ(match(pages, text(12, 1), "", found).num_pages, 0) << "now the least lately used";
 }
 
 TEST(PageAllocator, WhatTwoHaveComputedIsIndexedOnce) {
   PageAllocator pages(20, 4);
   Pages a, b;
   const auto tokens = text(8, 3);
-  Prefix first = pages.match_prefix(tokens, "", a), second = pages.match_prefix(tokens, "", b);
+  Prefix first = match(pages, tokens, "", a), second = match(pages, tokens, "", b);
   ASSERT_TRUE(pages.reserve(a, 8) && pages.reserve(b, 8));
   pages.index(first, tokens, "", a);
   pages.index(second, tokens, "", b);
@@ -166,7 +171,7 @@ TEST(PageAllocator, ForgetsAllPrefixesButNotWhatIsInUse) {
   pages.forget();
   EXPECT_EQ(pages.num_cached(), 0);
   EXPECT_EQ(pages.num_free(), 18);
-  EXPECT_EQ(pages.match_prefix(text(8, 4), "", found).num_pages, 0);
+  EXPECT_EQ(match(pages, text(8, 4), "", found).num_pages, 0);
   pages.release(b);
   EXPECT_EQ(pages.num_free(), 20);
 }
@@ -188,7 +193,7 @@ TEST(PageAllocator, NothingElseEverPassesForAPrefix) {
     pages.release(user.table);
     user.tokens.resize(static_cast<size_t>(1 + random.below(24)));
     for (int32_t& token : user.tokens) token = static_cast<int32_t>(random.below(8) == 0);
-    Prefix prefix = pages.match_prefix(user.tokens, "", user.table);
+    Prefix prefix = match(pages, user.tokens, "", user.table);
     hits += prefix.num_pages;
     const auto all = std::span<const int32_t>(user.tokens);
     for (size_t p = 0; p < user.table.size(); ++p) {

@@ -52,33 +52,42 @@ void Scheduler::insert(Queue& queue, std::unique_ptr<Sequence> sequence) {
   queue.insert(at, std::move(sequence));
 }
 
+// A score needs the logits of every token.
+bool Scheduler::shares_prefixes(const Sequence& sequence) const {
+  return limits_.prefix_caching && !sequence.is_scored();
+}
+
+std::span<const int32_t> Scheduler::page_of_prompt(const Sequence& sequence, int64_t page) const {
+  const auto size = static_cast<size_t>(pages_.page_size());
+  return std::span(sequence.request.prompt).subspan(static_cast<size_t>(page) * size, size);
+}
+
+// Takes what is indexed of the prompt's beginning, all but the last token, which needs its logits.
+void Scheduler::share_prefix(Sequence& sequence) {
+  const auto prompt = std::span<const int32_t>(sequence.request.prompt);
+  pages_.match_prefix(sequence.prefix, prompt.first(prompt.size() - 1), sequence.request.cache_salt,
+                      sequence.pages);
+  sequence.num_cached = sequence.num_computed = sequence.prefix.num_pages * pages_.page_size();
+}
+
 // Pages for all that it has to compute. One more for each that runs stays free, or the first of them that grows would throw
 // it out again.
 bool Scheduler::admit(Sequence& sequence) {
-  const auto prompt = std::span<const int32_t>(sequence.request.prompt);
-  if (limits_.prefix_caching && !sequence.is_scored()) {  // a score needs the logits of every token
-    sequence.prefix =
-        pages_.match_prefix(prompt.first(prompt.size() - 1), sequence.request.cache_salt, sequence.pages);
-  }
+  if (shares_prefixes(sequence)) share_prefix(sequence);
   const bool fits = pages_.reserve(sequence.pages, sequence.num_tokens());
   if (!fits || (!running_.empty() && pages_.num_free() < num_running())) {
-    pages_.release(sequence.pages);
-    sequence.prefix = {};
+    put_back(sequence);
     return false;
   }
-  if (store_ && limits_.prefix_caching && !sequence.is_scored()) read_stored(sequence);
-  sequence.num_cached = sequence.prefix.num_pages * pages_.page_size();
-  sequence.num_computed = sequence.num_cached;
+  if (store_ && shares_prefixes(sequence)) read_stored(sequence);
   return true;
 }
 
 // The pages of the prompt that are indexed from number `from` on get their names, and perhaps copies in the store.
 void Scheduler::name_pages(Sequence& sequence, int64_t from, bool keep) {
-  const auto size = static_cast<size_t>(pages_.page_size());
-  const auto prompt = std::span<const int32_t>(sequence.request.prompt);
   for (int64_t page = from; page < sequence.prefix.num_pages; ++page) {
-    const auto tokens = prompt.subspan(static_cast<size_t>(page) * size, size);
-    sequence.stored_name = store_->name_of(sequence.stored_name, sequence.request.cache_salt, tokens);
+    sequence.stored_name =
+        store_->name_of(sequence.stored_name, sequence.request.cache_salt, page_of_prompt(sequence, page));
     if (keep) store_->write(sequence.stored_name, sequence.pages[static_cast<size_t>(page)]);
   }
 }
@@ -87,16 +96,17 @@ void Scheduler::name_pages(Sequence& sequence, int64_t from, bool keep) {
 void Scheduler::read_stored(Sequence& sequence) {
   const int64_t size = pages_.page_size();
   const auto prompt = std::span<const int32_t>(sequence.request.prompt);
+  const int64_t& page = sequence.prefix.num_pages;
   name_pages(sequence, 0, false);
-  while ((sequence.prefix.num_pages + 1) * size < std::ssize(prompt)) {
-    const auto page = static_cast<size_t>(sequence.prefix.num_pages);
-    const auto tokens = prompt.subspan(page * static_cast<size_t>(size), static_cast<size_t>(size));
-    const std::string name = store_->name_of(sequence.stored_name, sequence.request.cache_salt, tokens);
-    if (!store_->read(name, sequence.pages[page])) return;
+  while ((page + 1) * size < std::ssize(prompt)) {
+    const std::string name =
+        store_->name_of(sequence.stored_name, sequence.request.cache_salt, page_of_prompt(sequence, page));
+    if (!store_->read(name, sequence.pages[static_cast<size_t>(page)])) break;
     sequence.stored_name = name;
-    pages_.index(sequence.prefix, prompt.first((page + 1) * static_cast<size_t>(size)),
+    pages_.index(sequence.prefix, prompt.first(static_cast<size_t>((page + 1) * size)),
                  sequence.request.cache_salt, sequence.pages);
   }
+  sequence.num_cached = sequence.num_computed = page * size;
 }
 
 void Scheduler::admit() {
@@ -114,37 +124,41 @@ void Scheduler::admit() {
   }
 }
 
-// Before its first step: takes what others have computed since it was admitted, and true if one that comes before it in this
-// step computes its next page as well.
-bool Scheduler::waits_for_prefix(Sequence& sequence, const StepPlan& step) {
-  if (sequence.has_started || !limits_.prefix_caching || sequence.is_scored()) return false;
-  const auto size = static_cast<size_t>(pages_.page_size());
-  const auto prompt = std::span<const int32_t>(sequence.request.prompt);
-  Prefix& prefix = sequence.prefix;
-  const int64_t before = prefix.num_pages;
-  pages_.extend_prefix(prefix, prompt.first(prompt.size() - 1), sequence.request.cache_salt, sequence.pages);
-  if (store_) name_pages(sequence, before, false);
-  sequence.num_cached = sequence.num_computed = prefix.num_pages * pages_.page_size();
-  const size_t begin = static_cast<size_t>(prefix.num_pages) * size, end = begin + size;
-  if (end >= prompt.size()) return false;
+// True if the step computes the page of the prompt that comes next for this sequence: the same text after the same prefix.
+bool Scheduler::is_computed_by(const StepPlan& step, const Sequence& sequence) const {
+  const Prefix& prefix = sequence.prefix;
+  const int64_t end = (prefix.num_pages + 1) * pages_.page_size();
+  if (end >= sequence.num_prompt()) return false;
   return std::ranges::any_of(step.prefill, [&](const StepPlan::Part& part) {
     const Sequence& other = *part.sequence;
     return other.prefix.num_pages == prefix.num_pages && other.prefix.chain == prefix.chain &&
-           other.request.cache_salt == sequence.request.cache_salt && other.request.prompt.size() >= end &&
-           std::ranges::equal(std::span(other.request.prompt).subspan(begin, size),
-                              prompt.subspan(begin, size));
+           other.request.cache_salt == sequence.request.cache_salt && other.num_prompt() >= end &&
+           std::ranges::equal(page_of_prompt(other, prefix.num_pages),
+                              page_of_prompt(sequence, prefix.num_pages));
   });
+}
+
+// Takes what others have computed since the sequence was admitted. Before its first step only.
+void Scheduler::catch_up(Sequence& sequence) {
+  const int64_t before = sequence.prefix.num_pages;
+  share_prefix(sequence);
+  if (store_) name_pages(sequence, before, false);
+}
+
+// Gives up its pages, and all that was known of them.
+void Scheduler::put_back(Sequence& sequence) {
+  pages_.release(sequence.pages);
+  sequence.num_computed = sequence.num_cached = 0;
+  sequence.prefix = {};
+  sequence.stored_name.clear();
+  sequence.drafts.clear();
+  sequence.has_started = false;
 }
 
 void Scheduler::preempt_last() {
   auto sequence = std::move(running_.back());
   running_.pop_back();
-  pages_.release(sequence->pages);
-  sequence->num_computed = sequence->num_cached = 0;
-  sequence->prefix = {};
-  sequence->stored_name.clear();
-  sequence->drafts.clear();
-  sequence->has_started = false;
+  put_back(*sequence);
   ++num_preemptions_;
   insert(waiting_, std::move(sequence));
 }
@@ -178,7 +192,11 @@ StepPlan Scheduler::plan() {
     budget -= now;
   }
   for (const auto& sequence : running_) {
-    if (!sequence->is_prefilling() || waits_for_prefix(*sequence, step)) continue;
+    if (!sequence->is_prefilling()) continue;
+    if (!sequence->has_started && shares_prefixes(*sequence)) {
+      catch_up(*sequence);
+      if (is_computed_by(step, *sequence)) continue;
+    }
     int64_t now = std::min(budget, sequence->num_prompt() - sequence->num_computed);
     if (sequence->is_scored()) now = std::min(now, scores);
     if (now <= 0) continue;

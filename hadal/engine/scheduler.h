@@ -108,7 +108,12 @@ class Scheduler {
 
   void admit();
   bool admit(Sequence& sequence);
-  bool waits_for_prefix(Sequence& sequence, const StepPlan& step);
+  bool shares_prefixes(const Sequence& sequence) const;
+  std::span<const int32_t> page_of_prompt(const Sequence& sequence, int64_t page) const;
+  void share_prefix(Sequence& sequence);
+  bool is_computed_by(const StepPlan& step, const Sequence& sequence) const;
+  void catch_up(Sequence& sequence);
+  void put_back(Sequence& sequence);
   void read_stored(Sequence& sequence);
   void index_answer(Sequence& sequence, int64_t computed);
   void name_pages(Sequence& sequence, int64_t from, bool keep);
