@@ -41,21 +41,21 @@ else
 fi
 
 step "clang-tidy"
-[ -f build/release/compile_commands.json ] || cmake --preset release >/dev/null
-[ -f build/asan/compile_commands.json ] || cmake --preset asan >/dev/null
+for preset in release asan; do cmake --preset "$preset" >/dev/null; done  # the groups, as the sources are now
 mkdir -p build/lint
 headers=$(find hadal cli bridge/include -name '*.h' -print0 | sort -z | xargs -0 cat .clang-tidy | sha256sum | cut -c1-16)
+members() { sed -n 's/^#include "\(\/.*\.cc\)"/\1/p' "$@"; } # the sources of groups
 tidy() { # hash of all headers, folder of the compile commands, source
   local mark
-  mark=build/lint/$({ echo "$1 $3" && cat "$3" && sed -n 's/^#include "\(\/.*\.cc\)"/\1/p' "$3" | xargs -r cat; } | sha256sum | cut -c1-32)
+  mark=build/lint/$({ echo "$1 $3" && cat "$3" && members "$3" | xargs -r cat; } | sha256sum | cut -c1-32)
   [ -e "$mark" ] && return
   clang-tidy --quiet -p "$2" --extra-arg=-Wno-unknown-warning-option "$3" 2> >(grep -v ' warnings\? generated\.$' >&2) && touch "$mark"
 }
-export -f tidy
+export -f members tidy
 # The layers as the sanitizers' build compiles them, eight sources at a time: what they include takes most of the time. The
 # rest one by one. Not the tests: GoogleTest's macros take most of an analysis's time, and the compilers' warnings cover them.
-mapfile -t groups < <(find build/asan -name 'unity_*.cxx' | sort)
-grouped=$(sed -n 's/^#include "\(\/.*\.cc\)"/\1/p' "${groups[@]}" | sed "s|^$PWD/||")
+mapfile -t groups < <(sed -n 's|^ *"file": "\(.*/unity_[^/]*\.cxx\)".*|\1|p' build/asan/compile_commands.json | sort)
+grouped=$(members "${groups[@]}" | sed "s|^$PWD/||")
 # shellcheck disable=SC2016  # the inner bash expands them
 {
   printf 'build/asan %s\n' "${groups[@]}"
