@@ -163,6 +163,11 @@ std::vector<std::string> read_seeds(const std::string& folder) {
   return seeds;
 }
 
+std::vector<std::string> json_words(std::vector<std::string> words) {
+  for (const char* word : {"null", "true", "false", "[", "]", "{", "}", ",", ":"}) words.emplace_back(word);
+  return words;
+}
+
 int fuzz_main(int argc, char** argv, const Target& target) {
   try {
     const uint64_t count = argc > 1 ? parse_number(argv[1]) : 20'000;

@@ -31,6 +31,9 @@ struct Target {
 /// The files of fuzz/seeds/<folder>, in name order, read from the working folder's repository.
 std::vector<std::string> read_seeds(const std::string& folder);
 
+/// A dictionary of JSON's own words and `words`.
+std::vector<std::string> json_words(std::vector<std::string> words);
+
 /// Runs `target` on [count = 20000] inputs, the first one numbered [first = 0]; both are read from argv. An input
 /// depends on its number alone, so that `<program> 1 <number>` repeats one. Prints how many were accepted and refused.
 /// Returns 0, or 1 at the first finding: an exception that is no refusal, an input that takes longer than a second of
