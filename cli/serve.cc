@@ -107,9 +107,8 @@ void add_serve(CLI::App& app) {
     for (const std::string& flag : options->ignored) log_warning("{} means nothing here", flag);
     if (options->cache_answers && !(options->kv_cache_dir.empty() && options->serve.record.empty())) {
       fail(ErrorKind::kUsage,
-           "--cache-answers\n  expected  neither --kv-cache-dir nor --record beside it\n  hint      both "
-           "promise the same "
-           "bits again, which an answer's pages do not have");
+           "--cache-answers\n  expected  neither --kv-cache-dir nor --record beside it\n"
+           "  hint      both promise the same bits again, which an answer's pages do not have");
     }
     serve(*options);
   });

@@ -8,6 +8,7 @@
 
 #include "hadal/core/dtype.h"
 #include "hadal/core/error.h"
+#include "hadal/core/round.h"
 
 namespace hadal::convert {
 namespace {
@@ -170,7 +171,7 @@ float quantize_row_i4(std::span<const float> row, int64_t group, std::span<std::
                       std::span<std::byte> groups) {
   const auto cols = static_cast<int64_t>(row.size());
   HADAL_CHECK(static_cast<int64_t>(codes.size()) == bytes_per_row(Format::kI4, cols) &&
-                  static_cast<int64_t>(groups.size()) == (cols + group - 1) / group,
+                  static_cast<int64_t>(groups.size()) == ceil_div(cols, group),
               "{} and {} bytes for {} weights in groups of {}", codes.size(), groups.size(), cols, group);
   std::vector<Group> parts;
   for (int64_t begin = 0; begin < cols; begin += group) {

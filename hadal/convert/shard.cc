@@ -10,6 +10,7 @@
 
 #include "hadal/convert/codec.h"
 #include "hadal/core/error.h"
+#include "hadal/core/round.h"
 #include "hadal/io/sha256.h"
 
 namespace hadal::convert {
@@ -152,7 +153,7 @@ class Batch {
         bytes_ += bytes;
       }
       const int64_t rows = item.source.out_features, step = rows_per_piece(item.source);
-      job.errors.resize(static_cast<size_t>((rows + step - 1) / step));
+      job.errors.resize(static_cast<size_t>(ceil_div(rows, step)));
     }
     jobs_.push_back(std::move(job));
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "hadal/core/error.h"
+#include "hadal/core/round.h"
 
 namespace hadal {
 
@@ -68,7 +69,7 @@ ThreadPool::~ThreadPool() {
 int64_t ThreadPool::first_of(int group, int64_t n, int64_t grain) const {
   if (group == 0) return 0;
   if (group == num_groups()) return n;
-  const int64_t pieces = (n + grain - 1) / grain;
+  const int64_t pieces = ceil_div(n, grain);
   return std::min(n, pieces * shares_[static_cast<size_t>(group)].threads_before / num_threads() * grain);
 }
 

@@ -6,6 +6,7 @@
 
 #include "hadal/core/memory.h"
 #include "hadal/core/rng.h"
+#include "hadal/core/round.h"
 #include "hadal/model/yarn.h"
 
 namespace hadal::model {
@@ -128,7 +129,7 @@ int64_t aligned(int64_t bytes) {
 struct Layout {
   int64_t codes = 0, scales = 0, groups = 0;  // bytes
   explicit Layout(const Weight& w) : codes(w.bytes()) {
-    if (w.group > 0) groups = w.out_features * ((w.in_features + w.group - 1) / w.group);
+    if (w.group > 0) groups = w.out_features * ceil_div(w.in_features, w.group);
     scales = stored_bytes(w) - codes - groups;
   }
   int64_t total() const { return aligned(codes) + aligned(scales) + aligned(groups); }

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "hadal/core/round.h"
 #include "hadal/serve/api_error.h"
 
 namespace hadal::serve {
@@ -34,7 +35,7 @@ void TokenBucket::fill(int64_t per_minute, Steady now) {
 int64_t TokenBucket::seconds_until(int64_t amount) const {
   const int64_t missing = amount * kParts - parts_;
   if (missing <= 0) return 0;
-  const int64_t milliseconds = (missing + rate_ - 1) / rate_;
+  const int64_t milliseconds = ceil_div(missing, rate_);
   return (milliseconds + 999) / 1000;
 }
 
