@@ -115,7 +115,7 @@ Extent check_file(const ReplayOptions& options, const std::string& folder) {
 // What is computed again, and what came of it.
 class Replay {
  public:
-  Replay(engine::Engine& engine, const text::Tokenizer& tokenizer) : engine_(engine), tokenizer_(tokenizer) {}
+  Replay(engine::Engine& engine, const text::Tokenizer& tokenizer) : engine_(engine), grammars_(tokenizer) {}
 
   int64_t num_running() const { return std::ssize(running_); }
   int64_t num_equal() const { return equal_; }
@@ -132,7 +132,7 @@ class Replay {
     }
     try {
       const auto id =
-          engine_.submit(serve::engine_request(*submission, tokenizer_, engine_.config().vocab_size));
+          engine_.submit(serve::engine_request(*submission, grammars_, engine_.config().vocab_size));
       running_[id].recorded = std::move(recorded);
     } catch (const Error& e) {
       fail(e.kind(), "{}\n{}", recorded.where, e.what());
@@ -180,7 +180,7 @@ class Replay {
   }
 
   engine::Engine& engine_;
-  const text::Tokenizer& tokenizer_;
+  serve::GrammarCache grammars_;
   std::map<engine::RequestId, Running> running_;
   int64_t equal_ = 0, different_ = 0, empty_ = 0, tokens_ = 0;
 };

@@ -27,7 +27,7 @@ void add_network(CLI::App& cmd, serve::ServeOptions& s) {
                             "A name of this machine's that requests without keys may use; repeatable"));
   cmd.add_option("--ssl-certfile", s.ssl_certfile, "TLS: certificate chain, PEM; read again at SIGHUP");
   cmd.add_option("--ssl-keyfile", s.ssl_keyfile, "TLS: private key, PEM");
-  cmd.add_option("--threads-http", s.http_threads, "Threads for connections")
+  cmd.add_option("--threads-http", s.http_threads, "Threads for connections, and as many for large requests and grammars")
       ->capture_default_str()
       ->check(number_from(1, 256));
   cmd.add_option("--max-body-bytes", s.max_body_bytes, "Size of a request at most")

@@ -82,6 +82,8 @@ typedef struct hadal_grammar hadal_grammar;
 // token, always the same for one tokenizer. The grammar keeps what it needs of the tokenizer.
 hadal_status hadal_grammar_new(const hadal_tokenizer* tokenizer, int32_t eos, int32_t kind,
                                const uint8_t* source, size_t size, hadal_grammar** out, hadal_buffer* error);
+// Another one at the same point of the text. Any number of threads may copy a grammar that nobody advances.
+hadal_status hadal_grammar_clone(const hadal_grammar* grammar, hadal_grammar** out, hadal_buffer* error);
 void hadal_grammar_free(hadal_grammar* grammar);
 // Writes one bit per token id, 1 = allowed, to mask[size]; words beyond the vocabulary become 0.
 hadal_status hadal_grammar_mask(hadal_grammar* grammar, uint32_t* mask, size_t size, hadal_buffer* error);

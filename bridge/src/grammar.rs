@@ -20,6 +20,12 @@ pub struct Grammar {
     eos: u32,
 }
 
+// What hadal_grammar_clone promises.
+const _: fn() = || {
+    fn any_thread<T: Send + Sync>() {}
+    any_thread::<Grammar>();
+};
+
 /// What all grammars of one tokenizer share: its tokens as a trie of bytes.
 pub fn factory(tokenizer: &Tokenizer, eos: u32) -> Result<Arc<ParserFactory>, String> {
     let vocab_size = tokenizer.vocab_size() as u32;
@@ -57,6 +63,11 @@ impl Grammar {
             Some(error) => Err(error),
             None => Ok(Grammar { matcher, eos }),
         }
+    }
+
+    /// Shares nothing that changes.
+    fn copy(&self) -> Grammar {
+        Grammar { matcher: self.matcher.deep_clone(), eos: self.eos }
     }
 
     fn mask(&mut self, mask: &mut [u32]) -> Result<(), String> {
@@ -106,7 +117,21 @@ pub unsafe extern "C" fn hadal_grammar_new(
 }
 
 /// # Safety
-/// `grammar` came from `hadal_grammar_new` and nothing uses it any more.
+/// As the header says.
+#[no_mangle]
+pub unsafe extern "C" fn hadal_grammar_clone(
+    grammar: *const Grammar,
+    out: *mut *mut Grammar,
+    error: *mut Buffer,
+) -> Status {
+    guarded(error, || {
+        out.write(Box::into_raw(Box::new((*grammar).copy())));
+        Ok(())
+    })
+}
+
+/// # Safety
+/// `grammar` came from `hadal_grammar_new` or `hadal_grammar_clone` and nothing uses it any more.
 #[no_mangle]
 pub unsafe extern "C" fn hadal_grammar_free(grammar: *mut Grammar) {
     drop(Box::from_raw(grammar));

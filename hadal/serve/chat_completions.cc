@@ -150,8 +150,10 @@ class ChatCompletion {
 
 asio::awaitable<void> chat_completions(Exchange& http, Service& service) {
   static_cast<void>(service.engine());  // before anything else: is there one?
-  const json body = parse_body(http.request().body);
-  ChatCompletion completion(http, service, read_chat_request(body, service));
+  ChatRequest request;
+  auto read = [&] { request = read_chat_request(parse_body(http.request().body), service); };
+  co_await service.aside.read(http, read);
+  ChatCompletion completion(http, service, std::move(request));
   co_await completion.answer();
 }
 

@@ -125,6 +125,7 @@ void ChatRun::submit() {
 asio::awaitable<bool> ChatRun::run(std::function<asio::awaitable<void>(bool news)> on_news) {
   const auto silence = service_.options.sse_keepalive.count() > 0 ? service_.options.sse_keepalive
                                                                   : std::chrono::seconds(3600);
+  co_await service_.prepare(request_.options.request);
   submit();
   http_.on_gone([this] { generation_.interrupt(); });
   while (open_ > 0 && !http_.client_gone()) {

@@ -204,6 +204,7 @@ class Completion {
         created_(unix_time()) {}
 
   asio::awaitable<void> run() {
+    co_await service_.prepare(request_.options.request);
     submit();
     const bool stream = request_.options.stream;
     if (stream) co_await http_.begin_sse();
@@ -350,8 +351,10 @@ class Completion {
 
 asio::awaitable<void> completions(Exchange& http, Service& service) {
   static_cast<void>(service.engine());  // before anything else: is there one?
-  const json body = parse_body(http.request().body);
-  Completion completion(http, service, parse(body, service));
+  CompletionRequest request;
+  auto read = [&] { request = parse(parse_body(http.request().body), service); };
+  co_await service.aside.read(http, read);
+  Completion completion(http, service, std::move(request));
   co_await completion.run();
 }
 

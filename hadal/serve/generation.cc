@@ -92,7 +92,7 @@ Generation::~Generation() {
 void Generation::submit(size_t number, Submission submission) {
   if (tickets_.size() <= number) tickets_.resize(number + 1, 0);
   const int64_t prompt_tokens = std::ssize(submission.prompt);
-  auto request = engine_request(submission, service_.tokenizer, service_.config.vocab_size);
+  auto request = engine_request(submission, service_.grammars, service_.config.vocab_size);
   // Log-probabilities change nothing else, and tell more than tokens do.
   if (service_.record.is_on()) request.sampling.num_logprobs = std::max(request.sampling.num_logprobs, 0);
   tickets_[number] = loop_.submit(std::move(request), [inbox = inbox_, number](const engine::Event& event) {

@@ -72,17 +72,25 @@ class MessageAnswer {
 asio::awaitable<void> messages(Exchange& http, Service& service) {
   http.add_field("Request-Id", http.id());  // Anthropic's name of it
   static_cast<void>(service.engine());      // before anything else: is there one?
-  const json body = parse_body(http.request().body);
-  const json chat = chat_of_messages(body, MessageUse::kAnswer);
-  MessageAnswer answer(http, service, read_chat_request(chat, service));
+  ChatRequest request;
+  auto read = [&] {
+    const json body = parse_body(http.request().body);
+    request = read_chat_request(chat_of_messages(body, MessageUse::kAnswer), service);
+  };
+  co_await service.aside.read(http, read);
+  MessageAnswer answer(http, service, std::move(request));
   co_await answer.answer();
 }
 
 asio::awaitable<void> count_message_tokens(Exchange& http, Service& service) {
   http.add_field("Request-Id", http.id());
-  const json body = parse_body(http.request().body);
-  const json chat = chat_of_messages(body, MessageUse::kCount);
-  const json result{{"input_tokens", read_chat_prompt(chat, service).prompt.size()}};
+  json result;
+  auto read = [&] {
+    const json body = parse_body(http.request().body);
+    const json chat = chat_of_messages(body, MessageUse::kCount);
+    result = {{"input_tokens", read_chat_prompt(chat, service).prompt.size()}};
+  };
+  co_await service.aside.read(http, read);
   co_await http.send_json(result);
 }
 

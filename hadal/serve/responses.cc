@@ -49,16 +49,33 @@ ResponseFrame frame_for(const Service& service, const ChatRequest& request) {
   return {random_id("resp_"), service.model_name(), unix_time(), sampling.temperature, sampling.top_p};
 }
 
+struct ResponseRequest {
+  json body;
+  ChatRequest chat;
+  json items;  // the conversation so far, to be stored with the answer; null: nothing is
+};
+
+ResponseRequest read_request(const Exchange& http, Service& service) {
+  ResponseRequest request;
+  request.body = parse_body(http.request().body);
+  const FieldReader fields(request.body, responses_rules());
+  json items = earlier_items(service, fields, owner_of(http, fields.string("cache_salt").value_or("")));
+  request.chat = read_chat_request(chat_of_responses(request.body, items), service);
+  if (!fields.boolean("store").value_or(true)) return request;
+  for (const json& item : input_items(request.body)) items.push_back(item);
+  request.items = std::move(items);
+  return request;
+}
+
 class ResponseAnswer {
  public:
-  // `items`: the conversation so far, to be stored with the answer; null: nothing is.
-  ResponseAnswer(Exchange& http, Service& service, ChatRequest request, const json& body, json items)
+  ResponseAnswer(Exchange& http, Service& service, ResponseRequest request)
       : http_(http),
         service_(service),
-        writer_(body, frame_for(service, request)),
-        run_(http, service, std::move(request)),
+        writer_(request.body, frame_for(service, request.chat)),
+        run_(http, service, std::move(request.chat)),
         owner_(owner_of(http, run_.request().options.request.cache_salt)),
-        items_(std::move(items)) {}
+        items_(std::move(request.items)) {}
 
   asio::awaitable<void> answer() {
     stream_ = run_.request().options.stream;
@@ -134,16 +151,10 @@ class ResponseAnswer {
 
 asio::awaitable<void> responses(Exchange& http, Service& service) {
   static_cast<void>(service.engine());  // before anything else: is there one?
-  const json body = parse_body(http.request().body);
-  const FieldReader fields(body, responses_rules());
-  json items = earlier_items(service, fields, owner_of(http, fields.string("cache_salt").value_or("")));
-  const json chat = chat_of_responses(body, items);
-  if (fields.boolean("store").value_or(true)) {
-    for (const json& item : input_items(body)) items.push_back(item);
-  } else {
-    items = nullptr;
-  }
-  ResponseAnswer answer(http, service, read_chat_request(chat, service), body, std::move(items));
+  ResponseRequest request;
+  auto read = [&] { request = read_request(http, service); };
+  co_await service.aside.read(http, read);
+  ResponseAnswer answer(http, service, std::move(request));
   co_await answer.answer();
 }
 

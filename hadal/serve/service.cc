@@ -55,9 +55,11 @@ Service::Service(ServeOptions serve_options, const std::string& checkpoint, std:
       config(model::load_config(folder)),
       defaults(model::load_generation_config(folder, config)),
       tokenizer(text::Tokenizer::load(folder)),
+      grammars(tokenizer),
       version(std::move(program_version)),
       num_params(model::implied_size(config).total_params),
       fingerprint("fp_hadal_" + version),
+      aside(options.http_threads),
       metrics(options.served_names.front()),
       request_log(options.request_log, "logged"),
       record(options.record, "recorded") {
@@ -74,6 +76,12 @@ Service::Service(ServeOptions serve_options, const std::string& checkpoint, std:
 }
 
 Service::~Service() = default;
+
+asio::awaitable<void> Service::prepare(const Submission& request) {
+  if (!request.constraint || grammars.has(*request.constraint)) co_return;
+  auto compile = [&] { static_cast<void>(grammars.get(*request.constraint)); };
+  co_await aside.run(compile);
+}
 
 engine::EngineLoop& Service::engine() const {
   if (stage == Stage::kReady) return *loop;

@@ -13,7 +13,9 @@
 #include "hadal/engine/engine_loop.h"
 #include "hadal/model/config.h"
 #include "hadal/model/generation_config.h"
+#include "hadal/serve/aside.h"
 #include "hadal/serve/exchange.h"
+#include "hadal/serve/grammar_cache.h"
 #include "hadal/serve/json_lines.h"
 #include "hadal/serve/metrics.h"
 #include "hadal/serve/record.h"
@@ -84,6 +86,7 @@ struct Service {
   model::ModelConfig config;
   model::GenerationConfig defaults;
   text::Tokenizer tokenizer;
+  GrammarCache grammars;
   std::optional<text::ChatTemplate> chat_template;
   text::TemplateTraits traits;
   std::string version;
@@ -92,6 +95,7 @@ struct Service {
   std::vector<int32_t> stop_token_ids;
   std::string fingerprint;  // of checkpoint and program: same fingerprint, same seed, same answer
 
+  Aside aside;
   ResponseStore responses;
   SpeedMeter speed;
   std::unique_ptr<Accounts> accounts;  // null: none
@@ -104,6 +108,8 @@ struct Service {
   std::chrono::system_clock::time_point started = std::chrono::system_clock::now();
 
   const std::string& model_name() const { return options.served_names.front(); }
+  /// Before the request is submitted: its grammar is compiled, aside unless it was lately. Throws kRequest.
+  asio::awaitable<void> prepare(const Submission& request);
   /// Throws ApiError 503 while there is no engine to ask.
   engine::EngineLoop& engine() const;
   /// The end of a request, for metrics and logs.

@@ -100,6 +100,7 @@ class Generate {
         start_(std::chrono::steady_clock::now()) {}
 
   asio::awaitable<void> run() {
+    co_await service_.prepare(request_.options.request);
     submit();
     const bool stream = request_.options.stream;
     if (stream) co_await http_.begin_sse();
@@ -239,8 +240,10 @@ class Generate {
 
 asio::awaitable<void> sglang_generate(Exchange& http, Service& service) {
   static_cast<void>(service.engine());
-  const json body = parse_body(http.request().body);
-  Generate generate(http, service, parse(body, service));
+  GenerateRequest request;
+  auto read = [&] { request = parse(parse_body(http.request().body), service); };
+  co_await service.aside.read(http, read);
+  Generate generate(http, service, std::move(request));
   co_await generate.run();
 }
 

@@ -16,11 +16,12 @@ constexpr std::string_view kEndOfThoughts = "</think>";
 // which a budget of tokens brings about.
 class ConstrainedAnswer {
  public:
-  ConstrainedAnswer(const Submission& submission, const text::Tokenizer& tokenizer, int64_t vocab_size)
+  ConstrainedAnswer(const Submission& submission, GrammarCache& grammars, int64_t vocab_size)
       : budget_(submission.thinking_budget.value_or(INT64_MAX)),
         mask_(static_cast<size_t>(vocab_size + 31) / 32, 0) {
     const auto& constraint = submission.constraint;
-    if (constraint) grammar_.emplace(tokenizer, constraint->kind, constraint->source);
+    if (constraint) grammar_.emplace(grammars.get(*constraint));
+    const text::Tokenizer& tokenizer = grammars.tokenizer();
     if (submission.thinks) thoughts_.emplace(tokenizer, /*skip_special=*/false);
     if (submission.thinking_budget) end_of_thoughts_ = tokenizer.encode(kEndOfThoughts);
   }
@@ -67,7 +68,7 @@ class ConstrainedAnswer {
 
 }  // namespace
 
-engine::Request engine_request(const Submission& s, const text::Tokenizer& tokenizer, int64_t vocab_size) {
+engine::Request engine_request(const Submission& s, GrammarCache& grammars, int64_t vocab_size) {
   engine::Request request{.prompt = s.prompt,
                           .sampling = s.sampling,
                           .max_tokens = s.max_tokens,
@@ -78,7 +79,7 @@ engine::Request engine_request(const Submission& s, const text::Tokenizer& token
                           .priority = s.priority,
                           .cache_salt = s.cache_salt};
   if (!s.constraint && !(s.thinks && s.thinking_budget)) return request;
-  const auto mask = std::make_shared<ConstrainedAnswer>(s, tokenizer, vocab_size);
+  const auto mask = std::make_shared<ConstrainedAnswer>(s, grammars, vocab_size);
   request.token_mask = [mask](std::span<const int32_t> answer) { return mask->mask(answer); };
   return request;
 }

@@ -6,16 +6,10 @@
 #include <vector>
 
 #include "hadal/engine/request.h"
-#include "hadal/text/grammar.h"
+#include "hadal/serve/grammar_cache.h"
 #include "hadal/text/tokenizer.h"
 
 namespace hadal::serve {
-
-/// What an answer must look like.
-struct Constraint {
-  text::Grammar::Kind kind = text::Grammar::Kind::kJsonSchema;
-  std::string source;
-};
 
 /// All that a handler asks of the engine, as plain values: the one thing that an answer's tokens are a function of, beside the
 /// model. What can be written down and sent again (record.h).
@@ -32,9 +26,8 @@ struct Submission {
   std::optional<int64_t> thinking_budget;  // which comes after so many tokens at the latest
 };
 
-/// The same for the engine, with the constraint and the budget as its token mask. May wait: a schema can take long to compile. The
-/// tokenizer outlives the request. Throws kRequest for a constraint that does not compile.
-engine::Request engine_request(const Submission& submission, const text::Tokenizer& tokenizer,
-                               int64_t vocab_size);
+/// The same for the engine, with the constraint and the budget as its token mask. The cache outlives the request; a constraint that
+/// it has not can take long to compile. Throws kRequest for one that does not.
+engine::Request engine_request(const Submission& submission, GrammarCache& grammars, int64_t vocab_size);
 
 }  // namespace hadal::serve

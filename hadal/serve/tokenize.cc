@@ -35,10 +35,7 @@ std::vector<int32_t> read_ids(const Service& service, const json& list) {
   return ids;
 }
 
-}  // namespace
-
-asio::awaitable<void> tokenize(Exchange& http, Service& service) {
-  const json body = parse_body(http.request().body);
+json tokens_answer(const json& body, const Service& service) {
   const FieldReader fields(body, tokenize_rules());
   const bool llama = fields.has("content");
   const json* text = fields.find(llama ? "content" : "prompt");
@@ -69,11 +66,10 @@ asio::awaitable<void> tokenize(Exchange& http, Service& service) {
       for (const int32_t id : ids) result["token_strs"].push_back(service.tokenizer.token(id));
     }
   }
-  co_await http.send_json(result);
+  return result;
 }
 
-asio::awaitable<void> detokenize(Exchange& http, Service& service) {
-  const json body = parse_body(http.request().body);
+json text_answer(const json& body, const Service& service) {
   const FieldReader fields(body, detokenize_rules());
   const json* tokens = fields.find("tokens");
   if (!tokens) throw ApiError(400, "tokens: expected a list of token ids", "tokens");
@@ -84,8 +80,25 @@ asio::awaitable<void> detokenize(Exchange& http, Service& service) {
   } else {
     text = service.tokenizer.decode(read_ids(service, *tokens), skip);
   }
-  const json result{{"prompt", text}, {"text", text}, {"content", text}};
+  return {{"prompt", text}, {"text", text}, {"content", text}};
+}
+
+asio::awaitable<void> answer_aside(Exchange& http, Service& service,
+                                   json (*answer)(const json&, const Service&)) {
+  json result;
+  auto read = [&] { result = answer(parse_body(http.request().body), service); };
+  co_await service.aside.read(http, read);
   co_await http.send_json(result);
+}
+
+}  // namespace
+
+asio::awaitable<void> tokenize(Exchange& http, Service& service) {
+  return answer_aside(http, service, tokens_answer);
+}
+
+asio::awaitable<void> detokenize(Exchange& http, Service& service) {
+  return answer_aside(http, service, text_answer);
 }
 
 }  // namespace hadal::serve

@@ -84,6 +84,19 @@ Grammar::Grammar(const Tokenizer& tokenizer, Kind kind, std::string_view source)
   state_->mask_words = (vocab_size + 31) / 32;
 }
 
+Grammar::Grammar(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+Grammar Grammar::copy() const {
+  hadal_grammar* bridge = nullptr;
+  bridge_call(ErrorKind::kRequest, state_->where,
+              [&](hadal_buffer* error) { return hadal_grammar_clone(state_->bridge.get(), &bridge, error); });
+  auto state = std::make_unique<State>();
+  state->bridge.reset(bridge);
+  state->where = state_->where;
+  state->mask_words = state_->mask_words;
+  return Grammar(std::move(state));
+}
+
 Grammar::Grammar(Grammar&&) noexcept = default;
 Grammar& Grammar::operator=(Grammar&&) noexcept = default;
 Grammar::~Grammar() = default;

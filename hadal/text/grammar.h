@@ -21,6 +21,9 @@ class Grammar {
   Grammar& operator=(Grammar&&) noexcept;
   ~Grammar();
 
+  /// Another one at the same point of the text, without compiling. Threads may copy one that nobody advances.
+  Grammar copy() const;
+
   /// One bit per token id, 1 = allowed: bit (id % 32) of mask[id / 32]. Bits beyond the vocabulary are 0.
   void mask(std::span<uint32_t> mask);
   /// Advances by one sampled token. Throws kRequest if the token was not allowed.
@@ -30,6 +33,7 @@ class Grammar {
 
  private:
   struct State;
+  explicit Grammar(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
 

@@ -71,6 +71,21 @@ TEST(Grammar, AllowsWhatTheGrammarAllows) {
   EXPECT_FALSE(accepts(Kind::kJsonSchema, schema, R"({"m": 12})"));
 }
 
+TEST(Grammar, ACopyGoesItsOwnWay) {
+  Grammar grammar(tiny_chat(), Kind::kRegex, "cat|dog");
+  const auto ids = [](const char* text) { return tiny_chat().encode(text); };
+  Grammar early = grammar.copy();
+  for (const int32_t id : ids("cat")) grammar.accept(id);
+  EXPECT_TRUE(is_set(mask_of(grammar), *tiny_chat().eos_token_id()));
+  EXPECT_EQ(mask_of(early), [&] {
+    Grammar fresh(tiny_chat(), Kind::kRegex, "cat|dog");
+    return mask_of(fresh);
+  }());
+  for (const int32_t id : ids("dog")) early.accept(id);
+  Grammar late = early.copy();
+  EXPECT_TRUE(is_set(mask_of(late), *tiny_chat().eos_token_id()));
+}
+
 TEST(Grammar, SampledAnswersFitTheSchema) {
   const std::string schema =
       R"({"type":"object","properties":{"kind":{"enum":["cat","dog"]},"age":{"type":"integer","minimum":0,"maximum":30},)"

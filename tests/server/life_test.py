@@ -75,6 +75,32 @@ class ClientsThatLeave(ServerTest):
         self.server.wait_idle(60)
 
 
+
+class LargeRequests(ServerTest):
+    """What takes seconds to read is read aside: with one thread for all connections the others go on meanwhile."""
+
+    flags = ("--threads-http", "1")
+    large = {"prompt": "7" * (7 * MIB)}
+
+    def test_the_others_go_on(self) -> None:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            large = pool.submit(self.server.ask, "POST", "/tokenize", self.large)
+            meanwhile = 0
+            while not large.done():
+                self.assertEqual(self.server.ask("POST", "/v1/completions", SHORT).status, 200)
+                meanwhile += not large.done()
+        self.assertEqual(large.result().status, 200)
+        self.assertGreaterEqual(large.result().json()["count"], 7 * MIB // 3)
+        self.assertGreater(meanwhile, 3)
+
+    def test_the_server_can_end_meanwhile(self) -> None:
+        server = self.start("--threads-http", "1", "--drain-timeout", "0").wait()
+        with server.connect() as wire:
+            wire.send(request("POST", "/tokenize", json.dumps(self.large).encode()))
+            self.assertEqual(server.ask("GET", "/version").status, 200)
+            self.assertEqual(server.stop(), 0)
+
+
 class Ends(ServerTest):
     def stream(self, server: Server, body: Any, began: threading.Semaphore) -> bytes:
         with server.connect(timeout=support.ANSWER_S) as wire:
