@@ -13,7 +13,7 @@ void add_chat(CLI::App& app) {
   struct Options {
     RunOptions run;
     GenerateOptions generate;
-    std::string system;
+    ChatLook look;
   };
   auto options = std::make_shared<Options>();
   options->generate.max_new_tokens = 4096;  // an answer ends by itself; this is for one that does not
@@ -21,10 +21,11 @@ void add_chat(CLI::App& app) {
       app.add_subcommand("chat", "Talk with the model: /clear, /system TEXT, /exit; Ctrl-C stops an answer");
   add_run_options(*cmd, options->run);
   add_generate_options(*cmd, options->generate);
-  cmd->add_option("--system", options->system, "System message");
+  cmd->add_option("--system", options->look.system, "System message");
+  add_chat_template_option(*cmd, options->look.chat_template);
   cmd->callback([options] {
     TextGenerator generator(options->run, options->generate);
-    chat_loop(generator, "> ", options->system);
+    chat_loop(generator, options->look);
   });
 }
 

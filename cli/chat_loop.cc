@@ -79,11 +79,11 @@ std::optional<std::string> read_line(const std::string& prompt) {
 // One conversation.
 class Chat {
  public:
-  Chat(TextGenerator& generator, std::string system)
+  Chat(TextGenerator& generator, const ChatLook& look)
       : generator_(generator),
-        template_(text::ChatTemplate::load(generator.folder())),
+        template_(text::ChatTemplate::load(generator.folder(), look.chat_template)),
         dims_(isatty(STDOUT_FILENO) != 0),
-        system_(std::move(system)) {
+        system_(look.system) {
     clear();
   }
 
@@ -152,14 +152,14 @@ class Chat {
 
 }  // namespace
 
-void chat_loop(TextGenerator& generator, const std::string& prompt, const std::string& system) {
+void chat_loop(TextGenerator& generator, const ChatLook& look) {
   use_utf8();
-  Chat chat(generator, system);
+  Chat chat(generator, look);
   generator.load(std::vector<std::vector<int32_t>>(1));  // a conversation begins with nothing
   std::optional<InterruptGuard>
       between;  // a Ctrl-C that comes just after an answer does not end the program either
   if (isatty(STDIN_FILENO) != 0) between.emplace(SA_RESTART);
-  while (const auto line = read_line(prompt)) {
+  while (const auto line = read_line(look.prompt)) {
     if (*line == "/exit") return;
     if (line->find_first_not_of(" \t\r") == std::string::npos) continue;
     if (*line == "/clear") {

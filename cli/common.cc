@@ -133,7 +133,8 @@ void add_thread_options(CLI::App& cmd, ThreadOptions& options) {
          "--numa", options.numa,
          "auto: on several NUMA nodes, threads on all of them and each weight's rows on the node whose "
          "threads read them (copies, as --no-mmap)")
-      ->check(CLI::IsMember({"auto", "off"}))
+      ->transform(CLI::CheckedTransformer(std::vector<std::pair<std::string, std::string>>{
+          {"auto", "auto"}, {"off", "off"}, {"distribute", "auto"}}))  // llama.cpp's word
       ->capture_default_str();
 }
 
@@ -167,14 +168,19 @@ void add_run_options(CLI::App& cmd, RunOptions& options) {
   add_kv_cache_option(cmd, options.kv_cache_dtype);
 }
 
+void add_chat_template_option(CLI::App& cmd, std::string& given) {
+  cmd.add_option("--chat-template,--chat-template-file", given,
+                 "A file with the chat template, or its text (default: the checkpoint's)");
+}
+
 void add_kv_cache_option(CLI::App& cmd, std::string& dtype) {
-  cmd.add_option("--kv-cache-dtype", dtype,
+  cmd.add_option("--kv-cache-dtype,--cache-type-k", dtype,
                  "Latents in the cache: bfloat16, or fp8 (fp8_e4m3) in 57 % of the memory; auto: as --dtype")
-      ->check(CLI::IsMember({"auto", "bfloat16", "fp8", "fp8_e4m3"}));
+      ->check(CLI::IsMember({"auto", "bfloat16", "bf16", "fp8", "fp8_e4m3"}));
 }
 
 std::optional<Format> parse_kv_cache_dtype(const std::string& dtype) {
-  if (dtype == "bfloat16") return Format::kBF16;
+  if (dtype == "bfloat16" || dtype == "bf16") return Format::kBF16;
   if (dtype == "fp8" || dtype == "fp8_e4m3") return Format::kF8E4M3;
   return std::nullopt;
 }

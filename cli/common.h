@@ -61,6 +61,9 @@ struct RunOptions {
 };
 void add_run_options(CLI::App& cmd, RunOptions& options);
 
+/// Adds --chat-template: what text::ChatTemplate::load takes in the folder's place.
+void add_chat_template_option(CLI::App& cmd, std::string& given);
+
 /// Adds --kv-cache-dtype, the same in every subcommand that has it.
 void add_kv_cache_option(CLI::App& cmd, std::string& dtype);
 

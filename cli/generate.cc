@@ -141,7 +141,7 @@ void run(const GenerateCommand& options) {
   }
   if (options.interactive) {
     TextGenerator generator(options.run, options.generate);
-    chat_loop(generator, ">>> ", "");
+    chat_loop(generator, {.prompt = ">>> "});
     return;
   }
   generate(options);

@@ -16,7 +16,7 @@ namespace {
 constexpr int64_t kMaxInputBytes = int64_t{64} << 20;
 
 struct RenderCommand {
-  std::string model, messages, tools;
+  std::string model, messages, tools, chat_template;
   bool no_generation_prompt = false;
   std::vector<std::string> template_args;
 };
@@ -47,7 +47,7 @@ json read_messages(const std::string& path) {
 }
 
 void render(const RenderCommand& command) {
-  const auto chat_template = text::ChatTemplate::load(model_folder(command.model));
+  const auto chat_template = text::ChatTemplate::load(model_folder(command.model), command.chat_template);
   const json messages = read_messages(command.messages);
   const json template_args = parse_template_args(command.template_args);
   text::RenderOptions options;
@@ -70,6 +70,7 @@ void add_render(CLI::App& app) {
   cmd->add_option("--messages", command->messages, "JSON file: a list of messages in OpenAI's form")
       ->required();
   cmd->add_option("--tools", command->tools, "JSON file: the list of tools that the template sees");
+  add_chat_template_option(*cmd, command->chat_template);
   cmd->add_flag("--no-generation-prompt", command->no_generation_prompt,
                 "Leave out what begins the assistant's answer");
   repeatable(

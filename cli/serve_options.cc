@@ -5,6 +5,7 @@
 #include <memory>
 #include <sstream>
 
+#include "cli/pasted_flags.h"
 #include <nlohmann/json.hpp>
 
 #include "hadal/core/error.h"
@@ -27,7 +28,8 @@ void add_network(CLI::App& cmd, serve::ServeOptions& s) {
                             "A name of this machine's that requests without keys may use; repeatable"));
   cmd.add_option("--ssl-certfile", s.ssl_certfile, "TLS: certificate chain, PEM; read again at SIGHUP");
   cmd.add_option("--ssl-keyfile", s.ssl_keyfile, "TLS: private key, PEM");
-  cmd.add_option("--threads-http", s.http_threads, "Threads for connections, and as many for large requests and grammars")
+  cmd.add_option("--threads-http", s.http_threads,
+                 "Threads for connections, and as many for large requests and grammars")
       ->capture_default_str()
       ->check(number_from(1, 256));
   cmd.add_option("--max-body-bytes", s.max_body_bytes, "Size of a request at most")
@@ -43,7 +45,7 @@ void add_engine(CLI::App& cmd, ServeFlags& f) {
   cmd.add_option("-c,--max-model-len,--context-length,--ctx-size", f.max_model_len,
                  "Tokens of prompt and answer together at most (default: the model's)")
       ->check(number_from(2, kMostTokens));
-  cmd.add_option("--max-num-batched-tokens,--chunked-prefill-size", f.max_tokens_per_step,
+  cmd.add_option("-b,--max-num-batched-tokens,--chunked-prefill-size,--batch-size", f.max_tokens_per_step,
                  "Tokens computed in one step at most")
       ->capture_default_str()
       ->check(number_from(1, 1 << 20));
@@ -68,9 +70,12 @@ void add_engine(CLI::App& cmd, ServeFlags& f) {
       ->capture_default_str()
       ->check(number_above(0, 1e6));
   cmd.add_option("--speculative-algorithm", f.speculation,
-                 "Drafts: mtp, ngram or off; answers stay the same, bit by bit")
+                 "Drafts: mtp (SGLang: EAGLE, NEXTN), ngram or off; answers stay the same, bit by bit")
       ->capture_default_str()
-      ->check(CLI::IsMember({"off", "ngram", "mtp"}, CLI::ignore_case));
+      ->transform(CLI::CheckedTransformer(
+          std::vector<std::pair<std::string, std::string>>{
+              {"off", "off"}, {"ngram", "ngram"}, {"mtp", "mtp"}, {"eagle", "mtp"}, {"nextn", "mtp"}},
+          CLI::ignore_case));
   cmd.add_option("--speculative-num-draft-tokens", f.num_speculative_tokens, "Drafts at a time, by n-gram")
       ->capture_default_str()
       ->check(number_from(1, 16));
@@ -78,9 +83,12 @@ void add_engine(CLI::App& cmd, ServeFlags& f) {
 
 void add_answers(CLI::App& cmd, ServeFlags& f) {
   serve::ServeOptions& s = f.serve;
-  repeatable(cmd.add_option("--served-model-name", s.served_names,
+  repeatable(cmd.add_option("-a,--served-model-name,--alias", s.served_names,
                             "Names of the model; the first is its id (default: the folder's); repeatable"));
   cmd.add_flag("--strict-model-name", s.strict_model_name, "404 for requests that name another model");
+  add_chat_template_option(cmd, s.chat_template);
+  cmd.add_option("--seed,--random-seed", s.seed,
+                 "Seed of requests that name none (default: another one for each)");
   cmd.add_option("--sse-keepalive", f.keepalive, "Seconds of silence before a comment line; 0: none")
       ->capture_default_str()
       ->check(number_from(0, 86400));
@@ -104,27 +112,6 @@ void add_log_options(CLI::App& cmd, serve::ServeOptions& s) {
       "Append all that `hadal replay` needs to compute each request again to this file: with its text");
   auto* metrics = cmd.add_flag("!--disable-metrics", s.metrics, "No GET /metrics");
   cmd.add_flag("--metrics-open", s.metrics_open, "GET /metrics without a key")->excludes(metrics);
-}
-
-// What pasted commands have and what needs no telling here: there is one machine and no Python, code of a checkpoint never
-// runs, and formats of calls and thoughts are found in the template.
-void add_ignored(CLI::App& cmd, std::vector<std::string>& ignored) {
-  for (const char* name : {"--trust-remote-code", "--enable-dp-attention", "--enable-torch-compile",
-                           "--enforce-eager", "--enable-auto-tool-choice", "--enable-metrics",
-                           "--disable-log-requests", "--enable-chunked-prefill"}) {
-    cmd.add_flag_callback(name, [&ignored, name] { ignored.emplace_back(name); })->group("");
-  }
-  for (const char* name : {"--tp,--tp-size,--tensor-parallel-size", "--dp,--dp-size", "--nnodes",
-                           "--node-rank", "--dist-init-addr", "--quantization", "--torch-compile-max-bs",
-                           "--tool-call-parser", "--reasoning-parser", "--device", "--speculative-num-steps",
-                           "--speculative-eagle-topk", "--attention-backend"}) {
-    cmd.add_option_function<std::string>(name,
-                                         [&ignored, name](const std::string& value) {
-                                           const std::string names = name;
-                                           ignored.push_back(names.substr(0, names.find(',')) + " " + value);
-                                         })
-        ->group("");
-  }
 }
 
 void name_environment(CLI::App& cmd) {
@@ -173,7 +160,7 @@ void add_serve_flags(CLI::App& cmd, ServeFlags& flags) {
   add_answers(cmd, flags);
   add_engine(cmd, flags);
   add_log_options(cmd, flags.serve);
-  add_ignored(cmd, flags.ignored);
+  add_ignored_flags(cmd, flags.ignored);
   name_environment(cmd);
   cmd.add_option("--config", flags.config,
                  "TOML or JSON file with these names; flags and environment go first");

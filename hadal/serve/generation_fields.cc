@@ -157,7 +157,8 @@ void read_sampling(const FieldReader& fields, const Service& service, engine::Sa
   read_biases(fields, service, sampling);
   // -1 is vLLM's way to say none; the sampler takes any 64 bits.
   static thread_local std::mt19937_64 random{std::random_device{}()};
-  sampling.seed = fields.has("seed") ? static_cast<uint64_t>(*fields.integer("seed")) : random();
+  const auto seed = fields.has("seed") ? fields.integer("seed") : service.options.seed;
+  sampling.seed = seed ? static_cast<uint64_t>(*seed) : random();
 }
 
 }  // namespace
@@ -210,7 +211,7 @@ GenerationOptions read_generation(const FieldReader& fields, const Service& serv
   GenerationOptions options;
   options.model = fields.string("model").value_or("");
   read_sampling(fields, service, options.request.sampling);
-  options.seeded = fields.has("seed");
+  options.seeded = fields.has("seed") || service.options.seed;
   options.max_tokens = fields.has("max_completion_tokens") ? fields.integer("max_completion_tokens")
                                                            : fields.integer("max_tokens");
   options.request.min_tokens = fields.integer("min_tokens").value_or(0);

@@ -113,6 +113,7 @@ asio::awaitable<void> tokenizer_info(Exchange& http, Service& service) {
     body[name] = token ? json(*token) : json();
   }
   if (!body.contains("tokenizer_class")) body["tokenizer_class"] = "PreTrainedTokenizerFast";
+  if (!service.options.chat_template.empty()) body["chat_template"] = service.chat_template->source();
   co_await http.send_json(body);
 }
 

@@ -64,9 +64,10 @@ Service::Service(ServeOptions serve_options, const std::string& checkpoint, std:
       request_log(options.request_log, "logged"),
       record(options.record, "recorded") {
   try {
-    chat_template.emplace(text::ChatTemplate::load(folder));
+    chat_template.emplace(text::ChatTemplate::load(folder, options.chat_template));
     traits = text::find_traits(*chat_template);
   } catch (const Error& e) {
+    if (!options.chat_template.empty()) throw;
     log_warning("/v1/chat/completions will refuse: {}", e.what());
   }
   for (const int64_t id : defaults.eos_token_ids) stop_token_ids.push_back(static_cast<int32_t>(id));

@@ -34,6 +34,8 @@ struct ServeOptions {
   int port = 8000;
   std::string unix_socket;                // instead of host and port
   std::vector<std::string> served_names;  // the first is the model's id
+  std::string chat_template;              // a file, or the text itself; "": the checkpoint's
+  std::optional<int64_t> seed;            // of requests that name none; none: another one for each
   bool strict_model_name = false;         // 404 for other names
   std::vector<std::string> api_keys;      // none: open, on this machine only
   std::vector<std::string>

@@ -62,6 +62,14 @@ Sources find_sources(const std::string& folder, const json& config) {
   return sources;
 }
 
+Sources given_sources(const std::string& given) {
+  const bool is_text = given.find("{{") != std::string::npos || given.find("{%") != std::string::npos;
+  const Source source = is_text
+                            ? Source{"chat template", given}
+                            : Source{given, read_text_file(given, kMaxTemplateBytes, ErrorKind::kCheckpoint)};
+  return {source, source};
+}
+
 size_t format_time(int64_t now, const char* format, char* out, size_t size) {
   const auto time = static_cast<std::time_t>(now);
   std::tm local{};
@@ -96,9 +104,13 @@ ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
 ChatTemplate::~ChatTemplate() = default;
 
-ChatTemplate ChatTemplate::load(const std::string& folder) {
+const std::string& ChatTemplate::source() const {
+  return state_->sources.standard.text;
+}
+
+ChatTemplate ChatTemplate::load(const std::string& folder, const std::string& instead) {
   const json config = read_tokenizer_config(folder);
-  Sources sources = find_sources(folder, config);
+  Sources sources = instead.empty() ? find_sources(folder, config) : given_sources(instead);
   check_parses(sources.standard);
   check_parses(sources.with_tools);
   json special_tokens = json::object();

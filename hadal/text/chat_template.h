@@ -24,10 +24,14 @@ struct RenderOptions {
 class ChatTemplate {
  public:
   /// Throws kCheckpoint when the folder has no template or it does not parse (with line and reason).
-  static ChatTemplate load(const std::string& folder);
+  /// `instead`, if not empty: a file's path, or a template's text (which has braces), that is taken in the folder's place.
+  static ChatTemplate load(const std::string& folder, const std::string& instead = {});
   ChatTemplate(ChatTemplate&&) noexcept;
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
   ~ChatTemplate();
+
+  /// Its text; of several named ones, the "default".
+  const std::string& source() const;
 
   /// The prompt. `messages` is a list of objects in OpenAI's form. Steps, recursion, output size and ranges are
   /// bounded: a template that loops or recurses ends in an Error. Throws kRequest for what the template refuses.

@@ -74,6 +74,22 @@ TEST(ChatTemplate, RendersSnippetsLikeTransformers) {
   });
 }
 
+TEST(ChatTemplate, AnotherCanTakeTheFoldersPlace) {
+  const TemplateFolder folder("the folder's", R"({"bos_token":"<b>"})"),
+      other("{{ bos_token }}the other's", "{}");
+  const auto rendered = [&](const std::string& instead) {
+    return ChatTemplate::load(folder.path(), instead).render(json::array(), {});
+  };
+  EXPECT_EQ(rendered(""), "the folder's");
+  EXPECT_EQ(rendered(other.path() + "/chat_template.jinja"), "<b>the other's");
+  EXPECT_EQ(rendered("{{ bos_token }}text"), "<b>text");
+  EXPECT_EQ(ChatTemplate::load(folder.path(), "{{ 1 }}").source(), "{{ 1 }}");
+  const TemplateFolder none("", "{}");
+  EXPECT_EQ(ChatTemplate::load(none.path(), "{{ 1 }}").render(json::array(), {}), "1") << "a base model";
+  EXPECT_THROW(rendered("{% if"), Error);
+  EXPECT_THROW(rendered("/nowhere/x.jinja"), Error);
+}
+
 TEST(ChatTemplate, ChoosesTheSource) {
   const std::string list =
       R"("chat_template":[{"name":"default","template":"D"},{"name":"tool_use","template":"T"},)"

@@ -88,6 +88,7 @@ class Render(CliTest):
         text = f"{BOS}Be kind.\r\n<｜User｜>  Hi\r\nthere é🐙 \n<｜Assistant｜>Hello\n\n<｜end▁of▁sentence｜><｜User｜>"
         self.assertEqual(self.render(), text + "<｜Assistant｜>")
         self.assertEqual(self.render("--no-generation-prompt"), text)
+        self.assertEqual(self.render("--chat-template", "{{ messages | length }}"), str(len(self.MESSAGES)))
         self.assertEqual(self.render(messages={"model": "x", "messages": self.MESSAGES}), text + "<｜Assistant｜>")
 
     def test_newline_at_the_end_is_the_templates(self) -> None:
