@@ -11,6 +11,7 @@ import sys
 HEADER, SOURCE, KERNEL_OR_TEST = 250, 500, 600  # lines of a file
 FUNCTION, KERNEL_FUNCTION = 50, 80  # lines of a function, signature included
 FAIL_FACTOR = 1.5
+RAW_STRING = re.compile(r'R"(\w*)\(.*?\)\1"', re.S)
 NOT_A_FUNCTION = re.compile(r"\b(namespace|struct|class|enum|union|extern|mod|impl|trait|if|else|for|while|switch|do|match|loop)\b")
 
 
@@ -35,7 +36,9 @@ def functions(lines: list[str]) -> list[tuple[int, int]]:
 
 def check(file: pathlib.Path, name: str) -> list[tuple[str, float]]:
     """(message, size over limit) of each excess."""
-    lines = file.read_text(encoding="utf-8").splitlines()
+    text = file.read_text(encoding="utf-8")
+    # A table within a string has braces, but is no function.
+    lines = RAW_STRING.sub(lambda raw: '""' + "\n" * raw[0].count("\n"), text).splitlines()
     kernel = name.startswith("hadal/kernels/")
     limit = KERNEL_OR_TEST if kernel or "_test." in name or name.startswith("tests/") else SOURCE
     limit = HEADER if file.suffix == ".h" else limit
