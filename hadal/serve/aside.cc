@@ -20,7 +20,7 @@ asio::awaitable<void> call(std::function<void()> work) {
 
 asio::awaitable<void> Aside::run(std::function<void()> work) {
   asio::awaitable<void> job = call(std::move(work));
-  co_await asio::co_spawn(pool_.get_executor(), std::move(job), asio::use_awaitable);
+  co_await asio::co_spawn(pool_->get_executor(), std::move(job), asio::use_awaitable);
 }
 
 asio::awaitable<void> Aside::read(const Exchange& http, std::function<void()> work) {
@@ -32,8 +32,9 @@ asio::awaitable<void> Aside::read(const Exchange& http, std::function<void()> wo
 }
 
 void Aside::finish() {
-  pool_.stop();
-  pool_.join();
+  pool_->stop();
+  pool_->join();
+  pool_.reset();
 }
 
 }  // namespace hadal::serve

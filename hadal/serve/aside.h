@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/thread_pool.hpp>
@@ -15,17 +16,18 @@ namespace asio = boost::asio;
 /// seconds, for which the threads of the connections would write no other answer's words.
 class Aside {
  public:
-  explicit Aside(int threads) : pool_(static_cast<size_t>(threads)) {}
+  explicit Aside(int threads) { pool_.emplace(static_cast<size_t>(threads)); }
 
   /// Calls `work` on one of them; what it throws is thrown here.
   asio::awaitable<void> run(std::function<void()> work);
   /// The same for the reading of a request: at once where that is quickly done.
   asio::awaitable<void> read(const Exchange& http, std::function<void()> work);
-  /// Ends the threads, after what they have begun. Work that waits is dropped. Before what it refers to goes.
+  /// Ends the threads, after what they have begun. Work that waits is dropped, and with it who waits for it: so this comes before
+  /// the end of what runs the connections. The last call.
   void finish();
 
  private:
-  asio::thread_pool pool_;
+  std::optional<asio::thread_pool> pool_;
 };
 
 }  // namespace hadal::serve

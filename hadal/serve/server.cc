@@ -276,7 +276,7 @@ Server::Server(Service& service) : state_(std::make_unique<State>(service)) {
 Server::~Server() {
   state_->io.stop();
   for (std::thread& thread : state_->threads) thread.join();
-  state_->service.aside.finish();  // it works on what the connections hold
+  state_->service.aside.finish();  // it works on what the connections hold, and they wait for it
   if (!state_->service.options.unix_socket.empty()) ::unlink(state_->service.options.unix_socket.c_str());
 }
 
