@@ -143,19 +143,23 @@ void charge(Connection& db, int64_t row, const Usage& usage, State state) {
       key, day, model, hit, miss, completion, amount);
 }
 
-// One warning until it works again: a full disk is as full for the next token of a hundred streams.
-void note(std::atomic<bool>& fails, const Error* error, std::string_view what) {
-  if (fails.exchange(error != nullptr) == (error != nullptr)) return;
-  if (error == nullptr) return log_warning("accounts: the database can be {} again", what);
-  log_warning("accounts: the database cannot be {}, requests that need it are refused: {}", what,
-              error->what());
-}
-
-// What a fault of the disk is to a client, who learns nothing of paths.
-ApiError unavailable() {
-  ApiError refusal(503, "The accounts database cannot be read or written now.");
-  refusal.retry_after = 5;
-  return refusal;
+// Runs the work. A fault of the disk is a refusal to clients, who learn nothing of paths, and one warning until it works again: a
+// full disk is as full for the next token of a hundred streams.
+template <class Action>
+void guard(std::atomic<bool>& fails, std::string_view what, const Action& action) {
+  try {
+    action();
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::kIo) throw;
+    if (!fails.exchange(true)) {
+      log_warning("accounts: the database cannot be {}, requests that need it are refused: {}", what,
+                  e.what());
+    }
+    ApiError refusal(503, "The accounts database cannot be read or written now.");
+    refusal.retry_after = 5;
+    throw refusal;
+  }
+  if (fails.exchange(false)) log_warning("accounts: the database can be {} again", what);
 }
 
 }  // namespace
@@ -209,26 +213,14 @@ void Accounts::write_pending() {
 }
 
 void Accounts::write(const Database::Work& work) {
-  try {
+  guard(write_fails_, "written", [&] {
     write_pending();
     db_.write(work);
-    note(write_fails_, nullptr, "written");
-  } catch (const Error& e) {
-    if (e.kind() != ErrorKind::kIo) throw;
-    note(write_fails_, &e, "written");
-    throw unavailable();
-  }
+  });
 }
 
 void Accounts::read(const Database::Work& work) {
-  try {
-    db_.read(work);
-    note(read_fails_, nullptr, "read");
-  } catch (const Error& e) {
-    if (e.kind() != ErrorKind::kIo) throw;
-    note(read_fails_, &e, "read");
-    throw unavailable();
-  }
+  guard(read_fails_, "read", [&] { db_.read(work); });
 }
 
 Account Accounts::authenticate(std::string_view key, Time now) {
