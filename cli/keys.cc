@@ -1,5 +1,6 @@
 // hadal keys: who may use the server, for how much, and what they used. Works beside a running one.
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -7,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -29,15 +31,17 @@ using serve::Account;
 using serve::Accounts;
 
 constexpr int64_t kSecondsPerDay = 86'400;
-constexpr double kMostDays = 36'500, kMostLimit = 1e12;
+constexpr int64_t kMostDays = 36'500, kMostLimit = 1'000'000'000'000;
+constexpr std::string_view kNone = "none";  // a limit's value that takes it away
+
+using Change = std::function<void(serve::KeySpec&)>;
 
 struct KeysOptions {
   std::string db, id, currency, model, remove;
-  serve::KeySpec spec;
-  bool admin = false, granted = false, as_json = false, as_csv = false;
+  std::vector<Change> changes;  // what the command line says of a key
+  bool granted = false, as_json = false, as_csv = false;
   std::string balance, amount, from, to;
   std::vector<std::string> price;
-  int64_t days = 0;
 };
 
 // $XDG_DATA_HOME/hadal/accounts.db, else below ~/.local/share; the folder is made.
@@ -70,11 +74,25 @@ int64_t amount_of(const std::string& text, const std::string& name, int64_t most
   return *amount;
 }
 
-std::optional<int64_t> day_of(const std::string& text, const std::string& name) {
-  if (text.empty()) return std::nullopt;
+int64_t day_of(const std::string& text, const std::string& name) {
   const auto day = serve::parse_day(text);
   if (!day) fail(ErrorKind::kUsage, "{}\n  expected  a day as 2025-12-31\n  found     {}", name, text);
-  return day;
+  return *day;
+}
+
+std::optional<int64_t> day_if_any(const std::string& text, const std::string& name) {
+  return text.empty() ? std::nullopt : std::optional(day_of(text, name));
+}
+
+std::optional<int64_t> number_or_none(const std::string& text, const std::string& name, int64_t most) {
+  if (text == kNone) return std::nullopt;
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size() || number < 1 || number > most) {
+    fail(ErrorKind::kUsage, "{}\n  expected  a whole number from 1 to {}, or {}\n  found     {}", name, most,
+         kNone, text);
+  }
+  return number;
 }
 
 std::string table(const std::vector<std::vector<std::string>>& rows) {
@@ -111,16 +129,27 @@ std::string limits_text(const Account& account) {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
+int64_t seconds_now() {
+  return std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+}
+
+void change(const KeysOptions& options, serve::KeySpec& spec) {
+  for (const Change& each : options.changes) each(spec);
+}
+
 void create(const KeysOptions& options, Accounts& accounts) {
-  serve::KeySpec spec = options.spec;
-  const serve::Time now = serve::Time::now();
-  if (options.admin) spec.role = serve::Role::kAdmin;
+  serve::KeySpec spec;
+  change(options, spec);
   if (!options.balance.empty()) spec.balance = amount_of(options.balance, "--balance", serve::kMaxAmount);
-  if (options.days > 0)
-    spec.expires = std::chrono::system_clock::to_time_t(now.wall) + options.days * kSecondsPerDay;
-  const auto [account, key] = accounts.create(spec, now);
+  const auto [account, key] = accounts.create(spec, serve::Time::now());
   write_stdout(key + "\n");
   fmt::print(stderr, "key {} is made; it is shown this once\n", account.id);
+}
+
+void update(const KeysOptions& options, Accounts& accounts) {
+  if (options.changes.empty())
+    fail(ErrorKind::kUsage, "hadal keys update\n  expected  what changes: --name, --monthly-tokens, ...");
+  accounts.update(options.id, [&](serve::KeySpec& spec) { change(options, spec); });
 }
 
 void list(const KeysOptions& options, Accounts& accounts) {
@@ -130,7 +159,7 @@ void list(const KeysOptions& options, Accounts& accounts) {
     for (const Account& account : all) array.push_back(serve::to_json(account));
     return write_stdout(array.dump(2) + "\n");
   }
-  const int64_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  const int64_t now = seconds_now();
   std::vector<std::vector<std::string>> rows{{"id", "name", "role", "state", "balance", "limits"}};
   for (const Account& account : all) {
     rows.push_back({account.id, account.spec.name,
@@ -142,8 +171,8 @@ void list(const KeysOptions& options, Accounts& accounts) {
 }
 
 void usage(const KeysOptions& options, Accounts& accounts) {
-  const auto rows = accounts.usage({.from_day = day_of(options.from, "--from"),
-                                    .to_day = day_of(options.to, "--to"),
+  const auto rows = accounts.usage({.from_day = day_if_any(options.from, "--from"),
+                                    .to_day = day_if_any(options.to, "--to"),
                                     .key = options.id,
                                     .model = options.model});
   if (options.as_csv) return write_stdout(serve::usage_csv(rows, accounts.currency()));
@@ -214,27 +243,76 @@ CLI::App* add_command(CLI::App& keys, const std::shared_ptr<KeysOptions>& option
   return cmd;
 }
 
+std::function<void(const std::string&)> name_changer(const std::shared_ptr<KeysOptions>& options) {
+  return [options](const std::string& name) {
+    options->changes.emplace_back([name](serve::KeySpec& spec) { spec.name = name; });
+  };
+}
+
+struct LimitOption {
+  const char *name, *text;
+  std::optional<int64_t> serve::KeyLimits::*limit;
+};
+
+constexpr LimitOption kLimits[] = {
+    {"--requests-per-minute", "Requests in a minute; none: no limit", &serve::KeyLimits::requests_per_minute},
+    {"--tokens-per-minute", "Tokens in a minute, prompts and answers; none: no limit",
+     &serve::KeyLimits::tokens_per_minute},
+    {"--concurrent-requests", "Requests that run at the same time; none: no limit",
+     &serve::KeyLimits::concurrent_requests},
+    {"--monthly-tokens", "Tokens in a calendar month (UTC); none: no limit",
+     &serve::KeyLimits::monthly_tokens},
+};
+
+// What create and update have in common.
+void add_limits(CLI::App& cmd, const std::shared_ptr<KeysOptions>& options, const char* admin_flag) {
+  const auto add = [options](Change change) { options->changes.push_back(std::move(change)); };
+  cmd.add_flag_function(
+      admin_flag,
+      [add](int64_t count) {
+        const serve::Role role = count > 0 ? serve::Role::kAdmin : serve::Role::kUser;
+        add([role](serve::KeySpec& spec) { spec.role = role; });
+      },
+      "It may manage the server and other keys");
+  repeatable(cmd.add_option_function<std::vector<std::string>>(
+      "--model",
+      [add](std::vector<std::string> models) {
+        if (models.size() == 1 && models.front() == kNone) models.clear();
+        if (std::find(models.begin(), models.end(), kNone) != models.end())
+          fail(ErrorKind::kUsage, "--model\n  expected  models, or {} alone\n  found     both", kNone);
+        add([models](serve::KeySpec& spec) { spec.models = models; });
+      },
+      "A model that it may use; may be repeated; none: it may use all"));
+  for (const LimitOption& option : kLimits) {
+    const auto set = [add, option](const std::string& text) {
+      const std::optional<int64_t> value = number_or_none(text, option.name, kMostLimit);
+      add([value, option](serve::KeySpec& spec) { spec.limits.*option.limit = value; });
+    };
+    cmd.add_option_function<std::string>(option.name, set, option.text);
+  }
+  const auto set_end = [add](const std::string& text) {
+    std::optional<int64_t> end = number_or_none(text, "--expires-in", kMostDays);
+    if (end) end = seconds_now() + *end * kSecondsPerDay;
+    add([end](serve::KeySpec& spec) { spec.expires = end; });
+  };
+  cmd.add_option_function<std::string>("--expires-in", set_end, "Days from now until it ends; none: never");
+}
+
 void add_create(CLI::App& keys, const std::shared_ptr<KeysOptions>& options) {
   CLI::App* cmd = add_command(keys, options, "create", "Make a key; it is printed once", create);
-  const auto limit = [cmd](const char* name, std::optional<int64_t>& value, const char* text) {
-    cmd->add_option(name, value, text)->check(number_from(1, kMostLimit));
-  };
-  serve::KeySpec& spec = options->spec;
-  cmd->add_option("--name", spec.name, "Whose it is or what it is for")->required();
-  cmd->add_flag("--admin", options->admin, "It may manage the server and other keys");
-  repeatable(
-      cmd->add_option("--model", spec.models, "A model that it may use; may be repeated (default: all)"));
-  limit("--requests-per-minute", spec.limits.requests_per_minute, "Requests in a minute");
-  limit("--tokens-per-minute", spec.limits.tokens_per_minute, "Tokens in a minute, prompts and answers");
-  limit("--concurrent-requests", spec.limits.concurrent_requests, "Requests that run at the same time");
-  limit("--monthly-tokens", spec.limits.monthly_tokens, "Tokens in a calendar month (UTC)");
+  cmd->add_option_function<std::string>("--name", name_changer(options), "Whose it is or what it is for")
+      ->required();
+  add_limits(*cmd, options, "--admin");
   cmd->add_option("--balance", options->balance, "Money that it begins with: 10.00 (default: no limit)");
-  cmd->add_option("--expires-in", options->days, "Days until it ends (default: never)")
-      ->check(number_from(1, kMostDays));
 }
 
 void add_of_one_key(CLI::App& keys, const std::shared_ptr<KeysOptions>& options) {
   const auto id = [&](CLI::App* cmd) { cmd->add_option("id", options->id, "The key's id")->required(); };
+  CLI::App* changed = add_command(keys, options, "update",
+                                  "Change what a key may do; what is not named stays as it is", update);
+  id(changed);
+  changed->add_option_function<std::string>("--name", name_changer(options), "Whose it is or what it is for");
+  add_limits(*changed, options, "--admin,!--no-admin");
   id(add_command(keys, options, "revoke", "End a key for good", [](const KeysOptions& o, Accounts& accounts) {
     accounts.revoke(o.id, serve::Time::now());
   }));

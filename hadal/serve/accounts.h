@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -131,6 +132,9 @@ class Accounts {
   std::vector<Account> list();
   /// By id. 404: no such account; so below.
   Account find(const std::string& id);
+  /// Lets the action change what was decided about a key, and returns what it is now: the next request is held to it. The balance
+  /// stays as it is, that is for top_up(). 409: it is revoked. 422: as above.
+  Account update(const std::string& id, const std::function<void(KeySpec&)>& change);
   void revoke(const std::string& id, Time now);
   /// A new key for the same account; the old one is refused from now on. 409: it is revoked.
   std::string rotate(const std::string& id);

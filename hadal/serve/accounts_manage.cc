@@ -63,10 +63,24 @@ std::vector<std::string> lines(const std::string& text) {
   return found;
 }
 
+std::string model_lines(const KeySpec& spec) {
+  return fmt::format("{}", fmt::join(spec.models, "\n"));
+}
+
+std::string_view role_name(const KeySpec& spec) {
+  return spec.role == Role::kAdmin ? "admin" : "user";
+}
+
 Account existing(Connection& db, const std::string& id) {
   std::optional<Account> account = read_account(db, id, nullptr);
   if (!account) throw ApiError(404, fmt::format("There is no key {}.", id));
   return *std::move(account);
+}
+
+Account unrevoked(Connection& db, const std::string& id) {
+  Account account = existing(db, id);
+  if (account.revoked) throw ApiError(409, fmt::format("The key {} is revoked.", id));
+  return account;
 }
 
 }  // namespace
@@ -97,17 +111,15 @@ std::optional<Account> read_account(Connection& db, const std::string& id, Held*
 std::pair<Account, std::string> Accounts::create(const KeySpec& spec, Time now) {
   check_spec(spec);
   const std::string id = random_id(kKeyIdLength), key = make_key(id), digest = key_digest(key);
-  const std::string models = fmt::format("{}", fmt::join(spec.models, "\n"));
-  const std::string_view role = spec.role == Role::kAdmin ? "admin" : "user";
   std::optional<Account> account;
   write([&](Connection& db) {
     db.run(
         "INSERT INTO keys(id, digest, name, role, models, requests_per_minute, tokens_per_minute, "
         "concurrent_requests, monthly_tokens, granted, topped_up, created, expires) "
         "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
-        id, digest, spec.name, role, models, spec.limits.requests_per_minute, spec.limits.tokens_per_minute,
-        spec.limits.concurrent_requests, spec.limits.monthly_tokens, spec.balance, seconds_of(now.wall),
-        spec.expires);
+        id, digest, spec.name, role_name(spec), model_lines(spec), spec.limits.requests_per_minute,
+        spec.limits.tokens_per_minute, spec.limits.concurrent_requests, spec.limits.monthly_tokens,
+        spec.balance, seconds_of(now.wall), spec.expires);
     account = existing(db, id);
   });
   return {*std::move(account), key};
@@ -128,6 +140,24 @@ Account Accounts::find(const std::string& id) {
   return account;
 }
 
+Account Accounts::update(const std::string& id, const std::function<void(KeySpec&)>& change) {
+  std::optional<Account> account;
+  write([&](Connection& db) {
+    KeySpec spec = unrevoked(db, id).spec;
+    change(spec);
+    spec.balance.reset();
+    check_spec(spec);
+    const KeyLimits& limits = spec.limits;
+    db.run(
+        "UPDATE keys SET name = ?, role = ?, models = ?, requests_per_minute = ?, tokens_per_minute = ?, "
+        "concurrent_requests = ?, monthly_tokens = ?, expires = ? WHERE id = ?",
+        spec.name, role_name(spec), model_lines(spec), limits.requests_per_minute, limits.tokens_per_minute,
+        limits.concurrent_requests, limits.monthly_tokens, spec.expires, id);
+    account = existing(db, id);
+  });
+  return *std::move(account);
+}
+
 void Accounts::revoke(const std::string& id, Time now) {
   write([&](Connection& db) {
     existing(db, id);
@@ -139,7 +169,7 @@ std::string Accounts::rotate(const std::string& id) {
   std::string key = make_key(id);
   const std::string digest = key_digest(key);
   write([&](Connection& db) {
-    if (existing(db, id).revoked) throw ApiError(409, fmt::format("The key {} is revoked.", id));
+    unrevoked(db, id);
     db.run("UPDATE keys SET digest = ? WHERE id = ?", digest, id);
   });
   return key;

@@ -91,15 +91,19 @@ std::span<const FieldRule> key_rules() {
   static const std::vector<FieldRule> rules{
       {"name", kString, 0, 256, "Whose key it is"},
       {"role", kString, 0, 16, "user or admin"},
-      {"models", kArray, 0, 256, "Models that it may use; none: all"},
-      {"requests_per_minute", kInteger, 1, kMost},
-      {"tokens_per_minute", kInteger, 1, kMost},
-      {"concurrent_requests", kInteger, 1, kMost},
-      {"monthly_tokens", kInteger, 1, kMost},
-      {"balance", kString, 1, 32, "An amount such as 12.50; none: no limit"},
-      {"expires", kInteger, 0, 1e11, "Seconds since 1970"},
+      {"models", kArray, 0, 256, "Models that it may use; null or none: all"},
+      {"requests_per_minute", kInteger, 1, kMost, "null: no limit"},
+      {"tokens_per_minute", kInteger, 1, kMost, "null: no limit"},
+      {"concurrent_requests", kInteger, 1, kMost, "null: no limit"},
+      {"monthly_tokens", kInteger, 1, kMost, "null: no limit"},
+      {"expires", kInteger, 0, 1e11, "Seconds since 1970; null: never"},
+      {"balance", kString, 1, 32, "An amount such as 12.50; null: no limit"},
   };
   return rules;
+}
+
+std::span<const FieldRule> key_change_rules() {
+  return key_rules().first(key_rules().size() - 1);  // a balance is topped up
 }
 
 // OpenAI's and DeepSeek's fields that other protocols have too.

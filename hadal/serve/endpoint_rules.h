@@ -13,6 +13,7 @@ std::span<const FieldRule> tokenize_rules();
 std::span<const FieldRule> detokenize_rules();
 std::span<const FieldRule> sglang_rules();
 std::span<const FieldRule> key_rules();
+std::span<const FieldRule> key_change_rules();
 std::span<const FieldRule> message_rules();
 std::span<const FieldRule> responses_rules();
 

@@ -55,7 +55,10 @@ constexpr Operation kOperations[] = {
     {platform_prices, "What a million tokens cost", "Object"},
     {platform_keys, "All accounts (administrators)", "Object"},
     {platform_create_key, "A new account and its key (administrators)", "Object", key_rules},
-    {platform_change_key, "Revoke or rotate a key (administrators)", "Object"},
+    {platform_update_key, "Other limits for a key; what is absent stays (administrators)", "Object",
+     key_change_rules},
+    {platform_revoke_key, "End a key for good (administrators)", "Object"},
+    {platform_rotate_key, "A new key in place of an old one (administrators)", "Object"},
 };
 
 const Operation* find_operation(Handler handler) {
@@ -137,13 +140,17 @@ json success(const Operation& operation) {
   return {{"description", operation.summary}, {"content", content}};
 }
 
+bool has_name(const Route& route) {
+  return route.path.find('*') != std::string_view::npos;
+}
+
 bool is_platform(std::string_view path) {
   return path.starts_with("/api/platform/");
 }
 
 json responses_of(const Route& route, const Operation& operation, const ServeOptions& options) {
   json responses{{"200", success(operation)}};
-  if (route.path.ends_with("/*")) {
+  if (has_name(route)) {
     responses["400"] = error_response("The path has control characters");
     responses["404"] = error_response("There is none of this name");
   }
@@ -186,7 +193,7 @@ json operation_of(const Route& route, const ServeOptions& options) {
   if (!operation) return nullptr;
   json description{{"summary", operation->summary}, {"responses", responses_of(route, *operation, options)}};
   if (operation->rules) description["requestBody"] = body_of(*operation);
-  if (route.path.ends_with("/*")) {
+  if (has_name(route)) {
     description["parameters"] = json::array({{{"name", "name"},
                                               {"in", "path"},
                                               {"required", true},
@@ -206,7 +213,7 @@ json openapi_document(const Service& service) {
     const json operation = operation_of(route, service.options);
     if (operation.is_null()) continue;
     std::string path(route.path);
-    if (path.ends_with("/*")) path.replace(path.size() - 1, 1, "{name}");
+    if (const size_t star = path.find('*'); star != std::string::npos) path.replace(star, 1, "{name}");
     std::string method(route.method);
     std::ranges::transform(method, method.begin(),
                            [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
@@ -218,7 +225,8 @@ json openapi_document(const Service& service) {
           {"info",
            {{"title", "hadal"},
             {"version", service.version},
-            {"description", "Fields that are not listed are ignored; null is as absent."}}},
+            {"description",
+             "Fields that are not listed are ignored; null is as absent, unless a field says otherwise."}}},
           {"paths", paths},
           {"components", {{"schemas", response_schemas()}, {"securitySchemes", schemes}}}};
 }

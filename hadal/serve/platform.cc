@@ -30,23 +30,32 @@ std::string id_in(const Exchange& http) {
   return std::string(path.substr(0, path.find('/')));
 }
 
-KeySpec read_spec(const json& body) {
+// What the body names. Null is a limit taken away.
+void read_spec(const json& body, const FieldReader& fields, KeySpec& spec) {
+  if (const auto name = fields.string("name")) spec.name = *name;
+  if (const auto role = fields.string("role")) {
+    if (role != "user" && role != "admin") fields.refuse(422, "role", "expected user or admin");
+    spec.role = role == "admin" ? Role::kAdmin : Role::kUser;
+  }
+  if (body.contains("models")) spec.models = fields.strings("models");
+  const auto read_number = [&](const char* name, std::optional<int64_t>& value) {
+    if (body.contains(name)) value = fields.integer(name);
+  };
+  read_number("requests_per_minute", spec.limits.requests_per_minute);
+  read_number("tokens_per_minute", spec.limits.tokens_per_minute);
+  read_number("concurrent_requests", spec.limits.concurrent_requests);
+  read_number("monthly_tokens", spec.limits.monthly_tokens);
+  read_number("expires", spec.expires);
+}
+
+KeySpec read_new_spec(const json& body) {
   const FieldReader fields(body, key_rules());
   KeySpec spec;
-  spec.name = fields.string("name").value_or("");
-  const std::string role = fields.string("role").value_or("user");
-  if (role != "user" && role != "admin") fields.refuse(422, "role", "expected user or admin");
-  spec.role = role == "admin" ? Role::kAdmin : Role::kUser;
-  spec.models = fields.strings("models");
-  spec.limits = {.requests_per_minute = fields.integer("requests_per_minute"),
-                 .tokens_per_minute = fields.integer("tokens_per_minute"),
-                 .concurrent_requests = fields.integer("concurrent_requests"),
-                 .monthly_tokens = fields.integer("monthly_tokens")};
+  read_spec(body, fields, spec);
   if (const auto amount = fields.string("balance")) {
     spec.balance = parse_amount(*amount, kMaxAmount);
     if (!spec.balance) fields.refuse(422, "balance", "expected an amount such as \"12.50\"");
   }
-  spec.expires = fields.integer("expires");
   return spec;
 }
 
@@ -104,22 +113,32 @@ asio::awaitable<void> platform_keys(Exchange& http, Service& service) {
 
 asio::awaitable<void> platform_create_key(Exchange& http, Service& service) {
   const json wanted = parse_body(http.request().body);
-  const auto [account, secret] = accounts_of(service).create(read_spec(wanted), Time::now());
+  const auto [account, secret] = accounts_of(service).create(read_new_spec(wanted), Time::now());
   const json body{{"id", account.id}, {"secret", secret}};
   co_await http.send_json(body);
 }
 
-asio::awaitable<void> platform_change_key(Exchange& http, Service& service) {
-  Accounts& accounts = accounts_of(service);
-  const std::string id = id_in(http), path = http.request().path;
-  json body{{"id", id}};
-  if (path.ends_with("/revoke")) {
-    accounts.revoke(id, Time::now());
-  } else if (path.ends_with("/rotate")) {
-    body["secret"] = accounts.rotate(id);
-  } else {
-    throw ApiError(404, fmt::format("There is no {} here.", path));
-  }
+asio::awaitable<void> platform_update_key(Exchange& http, Service& service) {
+  const json wanted = parse_body(http.request().body);
+  if (wanted.contains("balance"))
+    throw ApiError(422, "balance: expected nothing, it is changed by hadal keys topup", "balance");
+  const FieldReader fields(wanted, key_change_rules());
+  const Account account =
+      accounts_of(service).update(id_in(http), [&](KeySpec& spec) { read_spec(wanted, fields, spec); });
+  const json body = to_json(account);
+  co_await http.send_json(body);
+}
+
+asio::awaitable<void> platform_revoke_key(Exchange& http, Service& service) {
+  const std::string id = id_in(http);
+  accounts_of(service).revoke(id, Time::now());
+  const json body{{"id", id}};
+  co_await http.send_json(body);
+}
+
+asio::awaitable<void> platform_rotate_key(Exchange& http, Service& service) {
+  const std::string id = id_in(http);
+  const json body{{"id", id}, {"secret", accounts_of(service).rotate(id)}};
   co_await http.send_json(body);
 }
 

@@ -60,7 +60,9 @@ constexpr Route kRoutes[] = {
     {kGet, "/api/platform/prices", platform_prices},
     {kGet, "/api/platform/keys", platform_keys, Access::kAdmin},
     {kPost, "/api/platform/keys", platform_create_key, Access::kAdmin},
-    {kPost, "/api/platform/keys/*", platform_change_key, Access::kAdmin},
+    {kPost, "/api/platform/keys/*/update", platform_update_key, Access::kAdmin},
+    {kPost, "/api/platform/keys/*/revoke", platform_revoke_key, Access::kAdmin},
+    {kPost, "/api/platform/keys/*/rotate", platform_rotate_key, Access::kAdmin},
     {kGet, "/", web_page, Access::kOpen},
     {kGet, "/platform", web_page, Access::kOpen},
     {kGet, "/status", web_page, Access::kOpen},
@@ -76,9 +78,13 @@ constexpr Route kRoutes[] = {
 };
 
 bool matches(const Route& route, std::string_view path) {
-  if (!route.path.ends_with("/*")) return route.path == path;
-  const std::string_view before = route.path.substr(0, route.path.size() - 1);
-  return path.starts_with(before) && path.size() > before.size();
+  const size_t star = route.path.find('*');
+  if (star == std::string_view::npos) return route.path == path;
+  const std::string_view before = route.path.substr(0, star), after = route.path.substr(star + 1);
+  if (path.size() <= before.size() + after.size() || !path.starts_with(before) || !path.ends_with(after))
+    return false;
+  const std::string_view name = path.substr(star, path.size() - before.size() - after.size());
+  return after.empty() || name.find('/') == std::string_view::npos;
 }
 
 using Digest = std::array<unsigned char, SHA256_DIGEST_LENGTH>;

@@ -18,7 +18,8 @@ enum class Access : uint8_t { kOpen, kKey, kAdmin, kMetrics };
 using Handler = asio::awaitable<void> (*)(Exchange&, Service&);
 
 struct Route {
-  std::string_view method, path;  // the path may end in "/*": anything after that
+  std::string_view method,
+      path;  // the path may end in "/*": anything after that; "/*/" is one name in its middle
   Handler handler;
   Access access = Access::kKey;
 };
@@ -68,7 +69,9 @@ asio::awaitable<void> platform_usage(Exchange& http, Service& service);
 asio::awaitable<void> platform_prices(Exchange& http, Service& service);
 asio::awaitable<void> platform_keys(Exchange& http, Service& service);
 asio::awaitable<void> platform_create_key(Exchange& http, Service& service);
-asio::awaitable<void> platform_change_key(Exchange& http, Service& service);
+asio::awaitable<void> platform_update_key(Exchange& http, Service& service);
+asio::awaitable<void> platform_revoke_key(Exchange& http, Service& service);
+asio::awaitable<void> platform_rotate_key(Exchange& http, Service& service);
 asio::awaitable<void> metrics(Exchange& http, Service& service);
 asio::awaitable<void> openapi(Exchange& http, Service& service);
 asio::awaitable<void> api_info(Exchange& http, Service& service);

@@ -15,6 +15,10 @@ OPTIONS = {
         *("--name", "--admin", "--model", "--requests-per-minute", "--tokens-per-minute", "--concurrent-requests"),
         *("--monthly-tokens", "--balance", "--expires-in"),
     },
+    "update": {
+        *("--name", "--admin", "--model", "--requests-per-minute", "--tokens-per-minute", "--concurrent-requests"),
+        *("--monthly-tokens", "--expires-in"),
+    },
     "list": {"--json"},
     "revoke": set(),
     "rotate": set(),
@@ -81,6 +85,36 @@ class Keys(CliTest):
         self.assertEqual((row["role"], row["models"], row["balance"], row["expires"]), ("user", [], None, None))
         self.assertIsNone(row["requests_per_minute"])
         self.assertIn("unlimited", self.keys("list").out)
+
+    def test_update(self) -> None:
+        identity = self.create("--model", "a", "--requests-per-minute", "60", "--expires-in", "30", "--balance", "10.5")
+        (before,) = self.rows()
+        self.assertEqual(self.keys("update", identity, "--tokens-per-minute", "1000", "--name", "else").out, "")
+        expected = before | {"tokens_per_minute": 1000, "name": "else"}
+        self.assertEqual(self.rows(), [expected])
+        self.keys("update", identity, "--admin", "--model", "b", "--model", "c", "--requests-per-minute", "none")
+        expected |= {"role": "admin", "models": ["b", "c"], "requests_per_minute": None}
+        self.assertEqual(self.rows(), [expected])
+        self.keys("update", identity, "--no-admin", "--model", "none", "--expires-in", "none")
+        expected |= {"role": "user", "models": [], "expires": None}
+        self.assertEqual(self.rows(), [expected])
+        now = int(time.time())
+        self.keys("update", identity, "--expires-in", "2", "--concurrent-requests", "3", "--monthly-tokens", "4")
+        (row,) = self.rows()
+        self.assertLessEqual(now + 2 * 86400, row["expires"])
+        self.assertLess(row["expires"], now + 3 * 86400)
+        self.assertEqual(row, expected | {"concurrent_requests": 3, "monthly_tokens": 4, "expires": row["expires"]})
+        self.keys("revoke", identity)
+        db = ("--db", self.folder / "a.db")
+        self.failure("keys", "update", *db, identity, "--name", "x", says=[identity, "revoked"])
+        self.failure("keys", "update", *db, "nobody", "--name", "x", says=["nobody", "a.db"])
+
+    def test_a_limit_of_none_is_no_limit(self) -> None:
+        self.create()
+        options = ("--requests-per-minute", "--tokens-per-minute", "--concurrent-requests", "--monthly-tokens")
+        self.create(*(part for option in (*options, "--expires-in", "--model") for part in (option, "none")))
+        first, second = ({k: v for k, v in row.items() if k not in ("id", "created")} for row in self.rows())
+        self.assertEqual(first, second)
 
     def test_the_secret_is_in_no_file(self) -> None:
         key = self.keys("create", "--name", "x").out.strip()
@@ -171,6 +205,14 @@ class Keys(CliTest):
         for flag in ("--requests-per-minute", "--tokens-per-minute", "--concurrent-requests", "--monthly-tokens"):
             for value in ("0", "-1", "x", "1e13", "1.5"):
                 self.usage_error("keys", "create", *db, "--name", "x", f"{flag}={value}", says=[flag])
+                self.usage_error("keys", "update", *db, "x", f"{flag}={value}", says=[flag])
+        for value in ("0", "36501", "x", "1.5", ""):
+            self.usage_error("keys", "create", *db, "--name", "x", f"--expires-in={value}", says=["--expires-in"])
+        self.usage_error("keys", "create", *db, "--name", "x", "--model", "none", "--model", "a", says=["--model"])
+        self.usage_error("keys", "update", *db, "x", says=["what changes"])
+        self.usage_error("keys", "update", *db, "--name", "x", says=["id"])
+        self.usage_error("keys", "update", *db, "x", "--balance", "5", says=["--balance"])
+        self.usage_error("keys", "update", *db, self.create(), "--name", "", says=["name"])
         for value in ("-1", "x", "1e3", "0.0000001", "10000000000"):
             self.usage_error("keys", "create", *db, "--name", "x", f"--balance={value}", says=["--balance"])
         self.usage_error("keys", "usage", *db, "--from", "2025-02-30", says=["--from"])

@@ -72,6 +72,7 @@ export async function playPlatform(page) {
       });
       return { id: "k3", secret: "sk-secret-once" };
     },
+    "/api/platform/keys/k2/update": (_, body) => Object.assign(keys[1], body),
     "/api/platform/keys/k2/revoke": () => ((keys[1].revoked = 1770000000), {}),
     "/api/platform/keys/k2/rotate": () => ({ id: "k2", secret: "sk-rotated" }),
   };

@@ -31,6 +31,27 @@ export async function platform_signs_in_with_a_key({ open, base, key }) {
   await page.getByRole("button", { name: "Sign in" }).waitFor();
 }
 
+/** With a key of an admin; its limit is gone again at the end. */
+export async function platform_changes_a_key_of_the_server({ open, base, key }) {
+  const me = await fetch(`${base}/api/platform/me`, { headers: key ? { Authorization: `Bearer ${key}` } : {} });
+  const { id, role } = me.ok ? await me.json() : {};
+  if (role !== "admin") return;
+  const page = await open("/platform#keys");
+  const row = page.getByRole("row").filter({ hasText: id });
+  for (const [tokens, shown] of [
+    ["123456789012", 1],
+    ["", 0],
+  ]) {
+    await row.getByRole("button", { name: /^Edit / }).click();
+    await page.getByLabel("Tokens a month").fill(tokens);
+    await page.getByRole("button", { name: "Save" }).click();
+    await until(
+      async () => (await row.getByText("Tokens a month: 123,456,789,012").count()) === shown,
+      `the limit is ${tokens || "gone"}`,
+    );
+  }
+}
+
 export async function platform_usage_by_day_and_model({ open, shot }) {
   const page = await open("/platform", { signedOut: true, prepare: playPlatform });
   await page.getByLabel("API key").fill("sk-nobody");
@@ -63,6 +84,17 @@ export async function platform_keys_for_admins({ open, shot }) {
   await page.getByText("sk-secret-once").waitFor();
   await page.getByRole("button", { name: "I have copied it" }).click();
   await page.getByRole("row", { name: /laptop.*Requests a minute: 30/ }).waitFor();
+  await page.getByRole("button", { name: "Edit jobs" }).click();
+  equal(await page.getByLabel("Requests a minute").inputValue(), "60");
+  await page.getByLabel("Requests a minute").fill("");
+  await page.getByLabel("Tokens a month").fill("5000");
+  const [change] = await Promise.all([
+    page.waitForRequest("**/api/platform/keys/k2/update"),
+    page.getByRole("button", { name: "Save" }).click(),
+  ]);
+  equal(change.postDataJSON(), { requests_per_minute: null, monthly_tokens: 5000 }, "only what is changed");
+  await page.getByRole("row", { name: /jobs.*Tokens a month: 5,000/ }).waitFor();
+  equal(await page.getByText("Requests a minute: 60").count(), 0, "the limit is gone");
   await page.getByRole("button", { name: "Replace the secret of jobs" }).click();
   await page.getByRole("button", { name: "Replace", exact: true }).click();
   await page.getByText("sk-rotated").waitFor();

@@ -176,6 +176,7 @@ export const en = {
   revoked: "revoked",
   createKey: "New key",
   create: "Create",
+  editKey: "Edit {name}",
   limits: "Limits",
   limitsText: "Empty means no limit.",
   noLimits: "none",

@@ -177,6 +177,7 @@ export const zh: Record<keyof typeof en, string> = {
   revoked: "已吊销",
   createKey: "新建密钥",
   create: "创建",
+  editKey: "编辑 {name}",
   limits: "限额",
   limitsText: "留空表示不限。",
   noLimits: "无",

@@ -29,38 +29,44 @@ function limitsText(key: KeyInfo): string {
   return parts.join(" · ") || t("noLimits");
 }
 
-function NewKey({ onDone, onClose }: { onDone: (secret: string) => void; onClose: () => void }) {
-  const [name, setName] = useState("");
-  const [role, setRole] = useState("user");
-  const [limits, setLimits] = useState<Record<string, string>>({});
+/** What a form's fields say of a key; empty: no limit. */
+function wanted(name: string, role: string, limits: Record<string, string>): Record<string, unknown> {
+  const numbers = LIMITS.map(([limit]) => [limit, limits[limit] ? Number(limits[limit]) : null]);
+  return { name: name.trim(), role, ...Object.fromEntries(numbers) };
+}
+
+/** A new key, or other limits for one that there is: then only what is changed is sent. */
+function KeyForm(props: { of?: KeyInfo; onDone: (secret?: string) => void; onClose: () => void }) {
+  const { of } = props;
+  const [name, setName] = useState(of?.name ?? "");
+  const [role, setRole] = useState<string>(of?.role ?? "user");
+  const [limits, setLimits] = useState<Record<string, string>>(() =>
+    Object.fromEntries(LIMITS.map(([limit]) => [limit, String(of?.[limit] ?? "")])),
+  );
   const [balance, setBalance] = useState("");
   const [problem, setProblem] = useState("");
-  const create = async () => {
-    const given = Object.entries(limits).filter(([, value]) => value.trim() !== "");
-    const numbers = Object.fromEntries(given.map(([key, value]) => [key, Number(value)]));
-    const money = balance.trim() === "" ? {} : { balance: balance.trim() };
+  const save = async () => {
+    const fields = wanted(name, role, limits);
     try {
-      onDone(
-        (
-          await post<{ secret: string }>("/api/platform/keys", {
-            name: name.trim(),
-            role,
-            ...numbers,
-            ...money,
-          })
-        ).secret,
-      );
+      if (of) {
+        const changed = Object.entries(fields).filter(([field, value]) => value !== of[field as keyof KeyInfo]);
+        await post(`/api/platform/keys/${encodeURIComponent(of.id)}/update`, Object.fromEntries(changed));
+        props.onDone();
+      } else {
+        const money = balance.trim() === "" ? {} : { balance: balance.trim() };
+        props.onDone((await post<{ secret: string }>("/api/platform/keys", { ...fields, ...money })).secret);
+      }
     } catch (error) {
       setProblem((error as Error).message);
     }
   };
   return (
-    <Dialog title={t("createKey")} onClose={onClose}>
+    <Dialog title={of ? t("editKey", { name: of.name }) : t("createKey")} onClose={props.onClose}>
       <form
         class="stack"
         onSubmit={(event) => {
           event.preventDefault();
-          void create();
+          void save();
         }}
       >
         {problem && <Notice kind="error">{problem}</Notice>}
@@ -98,22 +104,24 @@ function NewKey({ onDone, onClose }: { onDone: (secret: string) => void; onClose
                 />
               </label>
             ))}
-            <label>
-              <span>{t("balance")}</span>
-              <input
-                name="balance"
-                inputMode="decimal"
-                pattern="[0-9]+([.][0-9]{1,6})?"
-                placeholder="10.00"
-                value={balance}
-                onInput={(event) => setBalance(event.currentTarget.value)}
-              />
-            </label>
+            {!of && (
+              <label>
+                <span>{t("balance")}</span>
+                <input
+                  name="balance"
+                  inputMode="decimal"
+                  pattern="[0-9]+([.][0-9]{1,6})?"
+                  placeholder="10.00"
+                  value={balance}
+                  onInput={(event) => setBalance(event.currentTarget.value)}
+                />
+              </label>
+            )}
           </div>
         </fieldset>
         <div class="actions">
           <button type="submit" class="button primary" disabled={!name.trim()}>
-            {t("create")}
+            {t(of ? "save" : "create")}
           </button>
         </div>
       </form>
@@ -138,7 +146,11 @@ function Secret({ secret, onClose }: { secret: string; onClose: () => void }) {
   );
 }
 
-type Asking = { what: "revoke" | "rotate"; key: KeyInfo } | { what: "create" } | null;
+type Asking =
+  | { what: "revoke" | "rotate"; key: KeyInfo }
+  | { what: "update"; key: KeyInfo }
+  | { what: "create" }
+  | null;
 
 function KeyTable({ keys, ask }: { keys: KeyInfo[]; ask: (asking: Asking) => void }) {
   return (
@@ -175,6 +187,14 @@ function KeyTable({ keys, ask }: { keys: KeyInfo[]; ask: (asking: Asking) => voi
               <td class="row-tools">
                 {!key.revoked && (
                   <>
+                    <button
+                      type="button"
+                      class="button small"
+                      aria-label={t("editKey", { name: key.name })}
+                      onClick={() => ask({ what: "update", key })}
+                    >
+                      {t("edit")}
+                    </button>
                     <button
                       type="button"
                       class="button small"
@@ -240,17 +260,18 @@ export function KeysPage() {
       {!keys && !problem && <p class="hint">{t("loading")}</p>}
       {keys && keys.length === 0 && <p class="empty-state">{t("noKeys")}</p>}
       {keys && keys.length > 0 && <KeyTable keys={keys} ask={ask} />}
-      {asking?.what === "create" && (
-        <NewKey
+      {(asking?.what === "create" || asking?.what === "update") && (
+        <KeyForm
+          of={asking.what === "update" ? asking.key : undefined}
           onClose={() => ask(null)}
           onDone={(made) => {
             ask(null);
-            setSecret(made);
+            setSecret(made ?? "");
             load();
           }}
         />
       )}
-      {asking && asking.what !== "create" && (
+      {(asking?.what === "revoke" || asking?.what === "rotate") && (
         <Confirm
           title={t(asking.what === "revoke" ? "revokeKey" : "rotateKey", { name: asking.key.name })}
           text={t(asking.what === "revoke" ? "revokeText" : "rotateText", { name: asking.key.name })}
