@@ -40,7 +40,7 @@ struct KeysOptions {
   std::string db, id, currency, model, remove;
   std::vector<Change> changes;  // what the command line says of a key
   bool granted = false, as_json = false, as_csv = false;
-  std::string balance, amount, from, to;
+  std::string balance, amount, from, to, before;
   std::vector<std::string> price;
 };
 
@@ -192,6 +192,11 @@ void usage(const KeysOptions& options, Accounts& accounts) {
   write_stdout(table(cells));
 }
 
+void prune(const KeysOptions& options, Accounts& accounts) {
+  const int64_t rows = accounts.prune(day_of(options.before, "--before"));
+  write_stdout(fmt::format("{} settled requests from before {} are deleted\n", rows, options.before));
+}
+
 void change_prices(const KeysOptions& options, Accounts& accounts) {
   if (!options.currency.empty()) accounts.set_currency(options.currency);
   if (!options.remove.empty()) accounts.remove_price(options.remove);
@@ -338,6 +343,10 @@ void add_reports(CLI::App& keys, const std::shared_ptr<KeysOptions>& options) {
   used->add_option("--key", options->id, "Of this key (its id)");
   used->add_option("--model", options->model, "Of this model");
   used->add_flag("--csv", options->as_csv, "Print CSV")->excludes(as_json(used));
+  add_command(keys, options, "prune", "Delete settled requests of the ledger; what was used per day stays",
+              prune)
+      ->add_option("--before", options->before, "Those of the days before this one, UTC: 2025-12-01")
+      ->required();
   CLI::App* price =
       add_command(keys, options, "prices", "Show and change what a million tokens cost", prices);
   price

@@ -141,6 +141,10 @@ class Accounts {
   /// granted: a gift, which is spent before what was paid for. 409: the account has no balance.
   void top_up(const std::string& id, int64_t amount, bool granted);
 
+  /// Deletes settled requests of the days before this one from the ledger, a few at a time, so that a server that runs beside it
+  /// waits for some ten milliseconds; returns how many. Balances and usage stay; a request id that went may come again.
+  int64_t prune(int64_t day);
+
   /// By model; "*" is for all that have none of their own.
   std::vector<std::pair<std::string, Price>> prices();
   void set_price(const std::string& model, const Price& price);

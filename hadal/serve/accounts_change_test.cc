@@ -1,4 +1,5 @@
-// What an administrator changes later: the limits of a key.
+// What an administrator changes later: a key's limits, and how far back the ledger goes.
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -90,6 +91,89 @@ TEST_F(AccountsTest, ALimitHoldsFromTheNextRequestOn) {
   });
   EXPECT_EQ(ask("3"), 403);
   expect_exact(path);
+}
+
+/// A ledger with old and new requests of one key, and one of each that is open.
+class PrunedTest : public AccountsTest {
+ protected:
+  PrunedTest() : account(create({.limits = {.monthly_tokens = 100'000}, .balance = 100'000}).first) {
+    settle("long ago", -40 * 24h);
+    settle("the day before", -12h - 1s);
+    settle("midnight", -12h);
+    settle("today", 0s);
+  }
+  void settle(const std::string& id, std::chrono::seconds later) {
+    accounts->admit(account, {id, "m", 10, 10}, test_time(later)).settle({4, 6, 5});
+  }
+  int status_of(const std::string& id) {
+    return refusal_of([&] { settle(id, 0s); }).status();
+  }
+
+  const int64_t today = *parse_day("2025-06-15");
+  const Account account;
+};
+
+TEST_F(PrunedTest, SettledRequestsOfOlderDaysGo) {
+  const Reservation old = accounts->admit(account, {"old and open", "m", 10, 10}, test_time(-40 * 24h));
+  const auto before = accounts->usage({});
+  EXPECT_EQ(accounts->prune(today), 2);
+  EXPECT_EQ(accounts->prune(today), 0);
+  EXPECT_EQ(number("SELECT COUNT(*) FROM ledger"), 3);
+  EXPECT_EQ(number("SELECT COUNT(*) FROM ledger WHERE request_id IN ('midnight', 'today')"), 2);
+  EXPECT_EQ(number("SELECT COUNT(*) FROM ledger WHERE request_id = 'old and open' AND state = 0"), 1);
+  const auto after = accounts->usage({});
+  ASSERT_EQ(before.size(), 3u);  // one row of May, two of June
+  ASSERT_EQ(after.size(), before.size());
+  for (size_t i = 0; i < after.size(); ++i) EXPECT_EQ(to_json(after[i]), to_json(before[i]));
+  EXPECT_EQ(*accounts->find(account.id).spec.balance, 100'000 - 4 * 15);
+  EXPECT_EQ(number("SELECT held FROM keys"), 20);
+  EXPECT_EQ(number("SELECT integrity_check = 'ok' FROM pragma_integrity_check"), 1);
+}
+
+// June's tokens: three requests of 15, those that went from the ledger among them.
+TEST_F(PrunedTest, TheMonthsQuotaStays) {
+  accounts->prune(today + 1);
+  EXPECT_EQ(number("SELECT COUNT(*) FROM ledger"), 0);
+  accounts->update(account.id, [](KeySpec& spec) { spec.limits.monthly_tokens = 3 * 15 + 19; });
+  EXPECT_EQ(refusal_of([&] {
+              accounts->admit(accounts->find(account.id), {"next", "m", 10, 10}, test_time());
+            }).status(),
+            429);
+  accounts->update(account.id, [](KeySpec& spec) { spec.limits.monthly_tokens = 3 * 15 + 20; });
+  settle("next", 0s);
+}
+
+TEST_F(PrunedTest, AnIdThatWentMayComeAgain) {
+  accounts->prune(today);
+  EXPECT_EQ(status_of("today"), 400);
+  EXPECT_EQ(status_of("midnight"), 400);
+  EXPECT_EQ(status_of("long ago"), 0);
+}
+
+TEST_F(PrunedTest, AnOpenRequestIsSettledAfterwards) {
+  Reservation old = accounts->admit(account, {"open", "m", 10, 10}, test_time(-40 * 24h));
+  accounts->prune(today);
+  old.settle({0, 10, 1});
+  EXPECT_EQ(*accounts->find(account.id).spec.balance, 100'000 - 4 * 15 - 11);
+  EXPECT_EQ(number("SELECT held FROM keys"), 0);
+  EXPECT_EQ(accounts->prune(today), 1);
+}
+
+// More than one transaction's worth, and the file gets smaller.
+TEST_F(PrunedTest, ManyGoAndTheirSpaceComesBack) {
+  constexpr int kRequests = 1'700;
+  for (int i = 0; i < kRequests; ++i) settle(std::to_string(i) + std::string(500, 'x'), -24h);
+  accounts.reset();
+  const auto large = std::filesystem::file_size(path);
+  {
+    const auto command = Accounts::open(path, {});
+    EXPECT_EQ(command->prune(today), kRequests + 2);
+  }
+  EXPECT_LT(std::filesystem::file_size(path), large / 10);
+  reopen();
+  EXPECT_EQ(number("SELECT COUNT(*) FROM ledger"), 2);
+  EXPECT_EQ(number("SELECT SUM(requests) FROM usage"), kRequests + 4);
+  EXPECT_EQ(number("SELECT integrity_check = 'ok' FROM pragma_integrity_check"), 1);
 }
 
 }  // namespace

@@ -89,6 +89,7 @@ Database::~Database() {
 void Database::set_up() {
   const int64_t version = writer_->pragma("user_version"), application = writer_->pragma("application_id");
   if (version == 0 && writer_->pragma("schema_version") == 0) {
+    writer_->execute("PRAGMA auto_vacuum = INCREMENTAL");  // only an empty file takes it
     writer_->execute("PRAGMA journal_mode = WAL");
     writer_->execute("BEGIN IMMEDIATE");
     writer_->execute(kTables);

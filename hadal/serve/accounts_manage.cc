@@ -1,5 +1,7 @@
 // Keys and prices: what an administrator does.
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -13,7 +15,9 @@ namespace hadal::serve {
 namespace {
 
 constexpr size_t kMaxNameBytes = 128;
-constexpr int64_t kMaxLimit = 1'000'000'000'000;  // of a rate or quota
+constexpr int64_t kMaxLimit = 1'000'000'000'000;                          // of a rate or quota
+constexpr int64_t kPrunedAtOnce = 500;                                    // rows
+constexpr const char* kGiveBackPages = "PRAGMA incremental_vacuum(200)";  // more than so many rows leave
 constexpr std::string_view kOneAccount =
     "SELECT id, name, role, models, requests_per_minute, tokens_per_minute, concurrent_requests, "
     "monthly_tokens, "
@@ -186,6 +190,27 @@ void Accounts::top_up(const std::string& id, int64_t amount, bool granted) {
                    : std::string_view("UPDATE keys SET topped_up = topped_up + ? WHERE id = ?"),
            amount, id);
   });
+}
+
+int64_t Accounts::prune(int64_t day) {
+  const int64_t end = day * kSecondsPerDay;
+  std::optional<int64_t> first, last;
+  read([&](Connection& db) {  // which looks at every row, and keeps nobody from writing
+    Query row = db.query("SELECT MIN(id), MAX(id) FROM ledger WHERE state > 0 AND created < ?", end);
+    row.next();
+    first = row.integer_or_none(0), last = row.integer_or_none(1);
+  });
+  int64_t rows = 0;
+  for (int64_t id = first.value_or(0); last && id <= *last; id += kPrunedAtOnce) {
+    const auto start = std::chrono::steady_clock::now();
+    write([&](Connection& db) {
+      rows += db.run("DELETE FROM ledger WHERE id BETWEEN ? AND ? AND state > 0 AND created < ?", id,
+                     id + kPrunedAtOnce - 1, end);
+      db.execute(kGiveBackPages);
+    });
+    std::this_thread::sleep_for(std::chrono::steady_clock::now() - start);  // a server gets half of the time
+  }
+  return rows;
 }
 
 std::vector<std::pair<std::string, Price>> Accounts::prices() {

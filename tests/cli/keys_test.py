@@ -24,6 +24,7 @@ OPTIONS = {
     "rotate": set(),
     "topup": {"--granted"},
     "usage": {"--from", "--to", "--key", "--model", "--csv", "--json"},
+    "prune": {"--before"},
     "prices": {"--set", "--remove", "--currency", "--json"},
 }
 
@@ -115,6 +116,26 @@ class Keys(CliTest):
         self.create(*(part for option in (*options, "--expires-in", "--model") for part in (option, "none")))
         first, second = ({k: v for k, v in row.items() if k not in ("id", "created")} for row in self.rows())
         self.assertEqual(first, second)
+
+    def test_prune(self) -> None:
+        identity = self.create("--balance", "1")
+        with sqlite3.connect(self.folder / "a.db") as db:  # no server runs; 20000 is 2024-10-04
+            for day, second, state in ((19999, 0, 1), (20000, 0, 0), (20000, 86399, 2), (20001, 0, 1)):
+                db.execute(
+                    "INSERT INTO ledger(key_id, request_id, model, created, state, held, held_tokens, hit_price, "
+                    "miss_price, output_price) VALUES(?, ?, 'm', ?, ?, 0, 0, 0, 0, 0)",
+                    (identity, f"{day}-{second}", day * 86400 + second, state),
+                )
+                db.execute("INSERT OR IGNORE INTO usage VALUES(?, ?, 'm', 2, 64, 36, 50, 1250000)", (identity, day))
+        db.close()
+        before = self.keys("usage", "--json").out, self.keys("list", "--json").out
+        self.assertRegex(self.keys("prune", "--before", "2024-10-03").out, "^0 settled requests")
+        self.assertRegex(self.keys("prune", "--before", "2024-10-05").out, "^2 settled requests")
+        self.assertEqual((self.keys("usage", "--json").out, self.keys("list", "--json").out), before)
+        with sqlite3.connect(self.folder / "a.db") as db:
+            left = db.execute("SELECT request_id FROM ledger ORDER BY id").fetchall()
+        db.close()
+        self.assertEqual(left, [("20000-0",), ("20001-0",)])  # the open one, and the one of the day itself
 
     def test_the_secret_is_in_no_file(self) -> None:
         key = self.keys("create", "--name", "x").out.strip()
@@ -213,6 +234,9 @@ class Keys(CliTest):
         self.usage_error("keys", "update", *db, "--name", "x", says=["id"])
         self.usage_error("keys", "update", *db, "x", "--balance", "5", says=["--balance"])
         self.usage_error("keys", "update", *db, self.create(), "--name", "", says=["name"])
+        self.usage_error("keys", "prune", *db, says=["--before"])
+        for value in ("", "x", "2025-02-30", "90d"):
+            self.usage_error("keys", "prune", *db, "--before", value, says=["--before"])
         for value in ("-1", "x", "1e3", "0.0000001", "10000000000"):
             self.usage_error("keys", "create", *db, "--name", "x", f"--balance={value}", says=["--balance"])
         self.usage_error("keys", "usage", *db, "--from", "2025-02-30", says=["--from"])

@@ -1,7 +1,9 @@
 """Keys of a running server that somebody else changes: another process with `hadal keys`, an administrator over HTTP."""
 
+import concurrent.futures
 import json
 import pathlib
+import sqlite3
 import subprocess
 import tempfile
 from typing import Any
@@ -11,6 +13,7 @@ from support import Reply, Server, ServerTest
 
 ASK = {"prompt": [5, 6, 7], "max_tokens": 2, "ignore_eos": True}
 USED = 5  # tokens by such a request
+OLD_ROWS = 20_000
 
 
 class Accounts(ServerTest):
@@ -115,3 +118,29 @@ class Accounts(ServerTest):
         self.assertEqual(self.ask(server, rotated).status, 401)
         for change in ("update", "rotate"):
             self.assertEqual(self.administer(server, f"{path}/{change}", {}).status, 409, change)
+
+    def test_the_ledger_is_pruned_beside_a_server(self) -> None:
+        key = self.keys("create", "--name", "jobs", "--balance", "5")
+        identity = key.removeprefix("sk-hadal-")[:10]
+        with sqlite3.connect(self.database) as db:  # no server runs; from 2024-10-04 on
+            db.executemany(
+                "INSERT INTO ledger(key_id, request_id, model, created, state, held, held_tokens, hit_price, "
+                "miss_price, output_price) VALUES(?, ?, 'm', ?, 1, 0, 0, 0, 0, 0)",
+                ((identity, f"old-{i}", 20000 * 86400 + i) for i in range(OLD_ROWS)),
+            )
+        db.close()
+        server = self.start_server()
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            pruned = pool.submit(self.keys, "prune", "--before", "2025-01-01")
+            asked = 0
+            while not pruned.done() or asked == 0:
+                self.assertEqual(self.ask(server, key).status, 200)
+                asked += 1
+            self.assertIn(f"{OLD_ROWS} settled requests", pruned.result())
+        self.assertEqual(server.stop(), 0)
+        with sqlite3.connect(self.database) as db:
+            rows = db.execute("SELECT COUNT(*), SUM(state) FROM ledger").fetchone()
+            used = db.execute("SELECT SUM(requests), SUM(miss_tokens + hit_tokens + completion_tokens) FROM usage")
+            self.assertEqual(rows, (asked, asked))
+            self.assertEqual(used.fetchone(), (asked, asked * USED))
+        db.close()
