@@ -2,10 +2,7 @@
 
 import concurrent.futures
 import json
-import pathlib
 import sqlite3
-import subprocess
-import tempfile
 from typing import Any
 
 import support
@@ -19,21 +16,11 @@ OLD_ROWS = 20_000
 class Accounts(ServerTest):
     def setUp(self) -> None:
         super().setUp()
-        folder = tempfile.TemporaryDirectory(prefix="hadal_accounts_")
-        self.addCleanup(folder.cleanup)
-        self.database = pathlib.Path(folder.name) / "accounts.db"
+        self.database = self.scratch() / "accounts.db"
         self.admin = self.keys("create", "--name", "operator", "--admin")
 
     def keys(self, command: str, *args: str) -> str:
-        done = subprocess.run(
-            [support.hadal, "keys", command, "--db", self.database, *args],
-            capture_output=True,
-            text=True,
-            env=support.environment(),
-            timeout=support.ANSWER_S,
-        )
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return done.stdout.strip()
+        return support.keys(self.database, command, *args)
 
     def start_server(self) -> Server:
         return self.start("--accounts", self.database).wait()

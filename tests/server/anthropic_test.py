@@ -1,7 +1,5 @@
 """POST /v1/messages as the anthropic package speaks it."""
 import json
-import pathlib
-import tempfile
 from typing import Any
 
 import anthropic
@@ -204,9 +202,7 @@ class Thinking(ServerTest):
 
     @classmethod
     def setUpClass(cls) -> None:
-        scratch = tempfile.TemporaryDirectory(prefix="hadal_server_")
-        cls.addClassCleanup(scratch.cleanup)
-        cls.flags = ("--model", thinking_model(pathlib.Path(scratch.name)))
+        cls.flags = ("--model", thinking_model(cls.class_scratch()))
 
     def test_thoughts_are_a_block(self) -> None:
         client = client_of(self.server)

@@ -2,9 +2,7 @@
 import asyncio
 import json
 import os
-import pathlib
 import struct
-import tempfile
 from typing import Any
 from unittest import mock
 
@@ -105,9 +103,7 @@ class Evaluation(ServerTest):
 
     @classmethod
     def setUpClass(cls) -> None:
-        scratch = tempfile.TemporaryDirectory(prefix="hadal_server_")
-        cls.addClassCleanup(scratch.cleanup)
-        cls.folder = pathlib.Path(scratch.name)
+        cls.folder = cls.class_scratch()
         os.environ["HF_HOME"] = str(cls.folder / "hf")
         cls.docs = []
         for line in STORIES.read_text().splitlines()[: cls.NUM_DOCS]:

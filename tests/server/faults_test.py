@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 
 import support
-from support import Server, ServerTest, request
+from support import Server, ServerTest, keys, request
 
 MICRO = 10**6
 BALANCE = 1000  # of each key
@@ -29,18 +29,6 @@ PRICES_MICRO = (70_000, 270_000, 1_100_000)
 PROGRESS_TOKENS = 64  # docs/platform.md: what a killed server may lose of an answer is less
 READY_S = 60.0
 OPEN, SETTLED = 0, 1  # states of the ledger's rows
-
-
-def scratch_folder(test: ServerTest) -> pathlib.Path:
-    folder = tempfile.TemporaryDirectory(prefix="hadal_faults_")
-    test.addCleanup(folder.cleanup)
-    return pathlib.Path(folder.name)
-
-
-def keys(database: pathlib.Path, *args: str) -> str:
-    command = [support.hadal, "keys", args[0], "--db", database, *args[1:]]
-    done = subprocess.run(command, capture_output=True, env=support.environment(), timeout=READY_S, check=True)
-    return done.stdout.decode().strip()
 
 
 def make_accounts(database: pathlib.Path, count: int) -> list[str]:
@@ -186,7 +174,7 @@ class Killed(ServerTest):
 
     def test_the_ledger_is_exact(self) -> None:
         """kill -9 at random moments, again and again on the same database."""
-        database = scratch_folder(self) / "accounts.db"
+        database = self.scratch() / "accounts.db"
         clients: list[Client] = []
         open_rows, found = 0, collections.Counter[str]()
         rounds = 20 if support.long else 5
@@ -284,9 +272,9 @@ class FullDisk(ServerTest):
     ) -> tuple[Server, pathlib.Path]:
         """The server in a mount namespace of its own, and its small file system as it is seen from here. `{}` in args is
         what the server calls that; content: a folder whose files are there from the beginning."""
-        inside = scratch_folder(self)
+        inside = self.scratch()
         script = 'mount -t tmpfs -o size=$1 none "$0" && cp -a "$2/." "$0" && shift 2 && exec "$@"'
-        empty = content or scratch_folder(self)
+        empty = content or self.scratch()
         mount = ["unshare", "-rm", "sh", "-c", script, str(inside), size, str(empty)]
         try:
             subprocess.run([*mount, "true"], check=True, capture_output=True, timeout=READY_S)
@@ -310,7 +298,7 @@ class FullDisk(ServerTest):
         return [line for line in server.log if text in line]
 
     def test_ledger(self) -> None:
-        before = scratch_folder(self)
+        before = self.scratch()
         (key,) = make_accounts(before / "accounts.db", 1)
         server, folder = self.start_on_small_disk("4m", "--accounts", "{}/accounts.db", content=before)
         server.wait()
@@ -394,7 +382,7 @@ class Logged(ServerTest):
     """What is refused before anybody knows what it is has its line and its count too."""
 
     def test_garbage_and_slowness(self) -> None:
-        log = scratch_folder(self) / "requests.jsonl"
+        log = self.scratch() / "requests.jsonl"
         server = self.start("--request-log", log).wait()
         head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
         cases = [

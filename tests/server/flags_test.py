@@ -1,8 +1,6 @@
 """Flags: what people paste from other servers' documentation, and the defaults that flags give to requests."""
 
-import pathlib
 import subprocess
-import tempfile
 
 import support
 from support import ROOT, ServerTest
@@ -85,16 +83,15 @@ class Flags(ServerTest):
 
     def test_another_chat_template(self) -> None:
         source = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
-        with tempfile.TemporaryDirectory(prefix="hadal_flags_") as folder:
-            file = pathlib.Path(folder) / "other.jinja"
-            file.write_text(source, encoding="utf-8")
-            for given in (source, file):
-                server = self.start("--chat-template", given).wait()
-                self.assertEqual(server.get("/tokenizer_info")["chat_template"], source)
-                tokens = server.post("/tokenize", {"messages": MESSAGES})["tokens"]
-                self.assertEqual(server.post("/detokenize", {"tokens": tokens})["text"], "[user]Hello")
-                reply = server.post("/v1/chat/completions", {"messages": MESSAGES, "max_tokens": 3})
-                self.assertEqual(reply["usage"]["prompt_tokens"], len(tokens))
+        file = self.scratch() / "other.jinja"
+        file.write_text(source, encoding="utf-8")
+        for given in (source, file):
+            server = self.start("--chat-template", given).wait()
+            self.assertEqual(server.get("/tokenizer_info")["chat_template"], source)
+            tokens = server.post("/tokenize", {"messages": MESSAGES})["tokens"]
+            self.assertEqual(server.post("/detokenize", {"tokens": tokens})["text"], "[user]Hello")
+            reply = server.post("/v1/chat/completions", {"messages": MESSAGES, "max_tokens": 3})
+            self.assertEqual(reply["usage"]["prompt_tokens"], len(tokens))
 
     def test_a_template_that_does_not_parse(self) -> None:
         done = subprocess.run(

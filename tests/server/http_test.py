@@ -5,6 +5,7 @@ import select
 import socket
 import time
 
+import support
 from support import ServerTest, Wire, request
 
 CHAT = {"prompt": "Once upon a time", "max_tokens": 3, "temperature": 0}

@@ -11,7 +11,6 @@ import shutil
 import signal
 import socket
 import struct
-import tempfile
 import threading
 import time
 from typing import Any
@@ -219,10 +218,9 @@ def make_slow_model(folder: pathlib.Path) -> None:
 
 class Loading(ServerTest):
     def test_what_is_said_meanwhile(self) -> None:
-        scratch = tempfile.TemporaryDirectory(prefix="hadal_server_")
-        self.addCleanup(scratch.cleanup)
-        make_slow_model(pathlib.Path(scratch.name))
-        server = self.start("--model", scratch.name, "--no-mmap", "--kv-cache-tokens", "1024", "--max-num-seqs", "2")
+        folder = self.scratch()
+        make_slow_model(folder)
+        server = self.start("--model", folder, "--no-mmap", "--kv-cache-tokens", "1024", "--max-num-seqs", "2")
         server.wait_listening()
         reply = server.ask("POST", "/v1/completions", SHORT)
         self.assertEqual(reply.status, 503, reply.body)
@@ -237,10 +235,9 @@ class Loading(ServerTest):
         self.assertEqual(server.stop(), 0)
 
     def test_sigterm_meanwhile(self) -> None:
-        scratch = tempfile.TemporaryDirectory(prefix="hadal_server_")
-        self.addCleanup(scratch.cleanup)
-        make_slow_model(pathlib.Path(scratch.name))
-        server = self.start("--model", scratch.name, "--no-mmap", "--kv-cache-tokens", "1024", "--max-num-seqs", "2")
+        folder = self.scratch()
+        make_slow_model(folder)
+        server = self.start("--model", folder, "--no-mmap", "--kv-cache-tokens", "1024", "--max-num-seqs", "2")
         server.wait_listening()
         start = time.monotonic()
         self.assertEqual(server.stop(), 0)

@@ -187,13 +187,8 @@ class RequestLogTest(ServerTest):
             time.sleep(0.02)
         self.fail(f"{len(lines)} lines of {count}")
 
-    def folder(self) -> pathlib.Path:
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        return pathlib.Path(folder.name)
-
     def test_fields(self) -> None:
-        path = self.folder() / "requests.jsonl"
+        path = self.scratch() / "requests.jsonl"
         server = self.start("--request-log", path).wait()
         body = {"prompt": [5, 6, 7], "max_tokens": 4, "ignore_eos": True, "n": 2}
         server.ask("POST", "/v1/completions", body, {"X-Request-Id": "mine-1"})
@@ -227,7 +222,7 @@ class RequestLogTest(ServerTest):
         self.assertEqual(documented, set(first) | {"body"})
 
     def test_who_hangs_up(self) -> None:
-        path = self.folder() / "requests.jsonl"
+        path = self.scratch() / "requests.jsonl"
         server = self.start("--request-log", path).wait()
         body = json.dumps({"prompt": [5], "max_tokens": 500, "ignore_eos": True, "stream": True}).encode()
         with server.connect() as wire:
@@ -237,7 +232,7 @@ class RequestLogTest(ServerTest):
         self.assertEqual(numbers(server)['hadal:request_success_total{finished_reason="abort"}'], 1)
 
     def test_a_full_disk_is_a_warning(self) -> None:
-        for path in ("/dev/full", self.folder() / "no" / "such" / "folder"):
+        for path in ("/dev/full", self.scratch() / "no" / "such" / "folder"):
             server = self.start("--request-log", path).wait()
             for _ in range(3):
                 self.assertEqual(server.ask("GET", "/health").status, 200)
@@ -245,7 +240,7 @@ class RequestLogTest(ServerTest):
             self.assertEqual(sum("requests are not logged" in line for line in server.log), 1, server.log)
 
     def test_prompts_are_logged_on_demand_only(self) -> None:
-        path = self.folder() / "requests.jsonl"
+        path = self.scratch() / "requests.jsonl"
         server = self.start("--request-log", path, "--log-prompts").wait()
         server.post("/v1/completions", {"prompt": CANARY, "max_tokens": 1})
         (line,) = self.read(path, 1)

@@ -5,7 +5,6 @@ import pathlib
 import shutil
 import struct
 import subprocess
-import tempfile
 import time
 from typing import Any
 
@@ -79,15 +78,12 @@ def fill(server: Server) -> None:
 class Replay(ServerTest):
     """The recording is made once, by a model that thinks."""
 
-    scratch: tempfile.TemporaryDirectory[str]
     path: pathlib.Path
     lines: list[Any]
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.scratch = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(cls.scratch.cleanup)
-        folder = pathlib.Path(cls.scratch.name)
+        folder = cls.class_scratch()
         cls.path = folder / "record.jsonl"
         (folder / "thinker").mkdir()
         server = Server("--model", thinking_model(folder / "thinker"), "--record", cls.path).wait()
@@ -109,7 +105,7 @@ class Replay(ServerTest):
         return line
 
     def write(self, lines: list[Any]) -> pathlib.Path:
-        path = pathlib.Path(self.scratch.name) / f"{self._testMethodName}.jsonl"
+        path = self.scratch() / f"{self._testMethodName}.jsonl"
         path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
         return path
 
@@ -179,7 +175,7 @@ class Replay(ServerTest):
         self.assertIn("tokens, computed", done.stdout)
 
     def test_another_model_is_refused(self) -> None:
-        folder = pathlib.Path(self.scratch.name) / "other"
+        folder = self.scratch() / "other"
         shutil.copytree(support.TINY_CHAT, folder)
         (weights,) = folder.glob("*.safetensors")
         data = bytearray(weights.read_bytes())

@@ -1,7 +1,5 @@
 """POST /v1/responses as the openai package speaks it."""
 import json
-import pathlib
-import tempfile
 from typing import Any
 
 import openai
@@ -197,9 +195,7 @@ class Thinking(ServerTest):
 
     @classmethod
     def setUpClass(cls) -> None:
-        scratch = tempfile.TemporaryDirectory(prefix="hadal_server_")
-        cls.addClassCleanup(scratch.cleanup)
-        cls.flags = ("--model", thinking_model(pathlib.Path(scratch.name)))
+        cls.flags = ("--model", thinking_model(cls.class_scratch()))
 
     def test_thoughts_are_an_item(self) -> None:
         client = client_of(self.server)

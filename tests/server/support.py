@@ -10,10 +10,11 @@ import select
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 import unittest
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -279,6 +280,25 @@ def stop_all() -> None:
         server.kill()
 
 
+def _scratch(clean_up: Callable[..., None]) -> pathlib.Path:
+    folder = tempfile.TemporaryDirectory(prefix="hadal_server_")
+    clean_up(folder.cleanup)
+    return pathlib.Path(folder.name)
+
+
+def keys(database: pathlib.Path, command: str, *args: str) -> str:
+    """What `hadal keys` prints."""
+    done = subprocess.run(
+        [hadal, "keys", command, "--db", database, *args],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=ANSWER_S,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 class ServerTest(unittest.TestCase):
     """A server with the class's flags; it must be alive and idle after each test."""
 
@@ -298,6 +318,15 @@ class ServerTest(unittest.TestCase):
         if server:
             code = server.stop()
             assert code == 0, (code, server.log[-20:])
+
+    def scratch(self) -> pathlib.Path:
+        """A folder of this test's own."""
+        return _scratch(self.addCleanup)
+
+    @classmethod
+    def class_scratch(cls) -> pathlib.Path:
+        """A folder of this class's own."""
+        return _scratch(cls.addClassCleanup)
 
     def start(self, *args: str | pathlib.Path) -> Server:
         """A server of this test's own."""

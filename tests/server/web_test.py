@@ -4,7 +4,6 @@ import os
 import pathlib
 import shutil
 import subprocess
-import tempfile
 
 import support
 from support import ROOT, Server, ServerTest
@@ -33,13 +32,7 @@ class Website(ServerTest):
         self.browse(self.server)
 
     def test_with_accounts(self) -> None:
-        with tempfile.TemporaryDirectory(prefix="hadal_web_") as folder:
-            database = f"{folder}/accounts.db"
-            key = subprocess.run(
-                [support.hadal, "keys", "create", "--db", database, "--name", "operator", "--admin"],
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout.strip()
-            server = self.start("--accounts", database).wait()
-            self.browse(server, "--key", key, "--only", "platform")
+        database = self.scratch() / "accounts.db"
+        key = support.keys(database, "create", "--name", "operator", "--admin")
+        server = self.start("--accounts", database).wait()
+        self.browse(server, "--key", key, "--only", "platform")
