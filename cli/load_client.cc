@@ -33,6 +33,12 @@ using serve::LoadSample;
 
 constexpr uint64_t kMaxAnswerBytes = uint64_t{256} << 20;
 
+// Boost's what() says where in its sources it happened as well.
+std::string load_error(const std::exception& error) {
+  const auto* system = dynamic_cast<const boost::system::system_error*>(&error);
+  return system ? system->code().message() : error.what();
+}
+
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -174,7 +180,7 @@ class Load {
       sample.ok = status == 200;
       if (!sample.ok) sample.error = fmt::format("status {}: {}", status, refusal);
     } catch (const std::exception& e) {
-      sample.error = e.what();
+      sample.error = load_error(e);
     }
     --active_;
     slot_.cancel();
@@ -235,7 +241,7 @@ std::string get(const LoadTarget& target, const std::string& path) {
     if (failure) std::rethrow_exception(failure);
   } catch (const std::exception& e) {
     fail(ErrorKind::kIo, "http://{}:{}{}{}\n  cannot be read: {}", target.host, target.port, target.prefix,
-         path, e.what());
+         path, load_error(e));
   }
   if (status == 200) return body;
   fail(ErrorKind::kIo, "http://{}:{}{}{}\n  expected  status 200\n  found     {}: {}", target.host,
@@ -247,7 +253,7 @@ LoadResult run_load(const LoadTarget& target, const LoadShape& shape,
   try {
     return Load(target, shape, bodies).run();
   } catch (const boost::system::system_error& e) {  // a name that has no address
-    fail(ErrorKind::kIo, "{}:{}\n  cannot be reached: {}", target.host, target.port, e.what());
+    fail(ErrorKind::kIo, "{}:{}\n  cannot be reached: {}", target.host, target.port, e.code().message());
   }
 }
 

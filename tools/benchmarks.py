@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes docs/benchmarks.md from bench/results/*.json; with --check, says whether the page is what it would write.
 
-A result is what `hadal bench --json` or bench/peers/compare.py prints, under a name that says where and when:
-2026-11-22-xeon-8488c.json, 2026-11-22-xeon-8488c.peers.json.
+A result is what `hadal bench --json`, bench/peers/compare.py or bench/peers/serve.py prints, under a name that says where and
+when: 2026-11-22-xeon-8488c.json, 2026-11-22-xeon-8488c.peers.json, 2026-11-22-xeon-8488c.serve.json.
 """
 import argparse
 import json
@@ -59,8 +59,24 @@ def peers_section(name: str, result: dict) -> str:
     return text
 
 
+def servers_section(name: str, result: dict) -> str:
+    text = f"\n## {name}\n\n`hadal serve` and llama-server ({result['peer_server']}) in turn under `hadal bench serve`, V2-Lite's shape in 4 bits, "
+    text += f"{result['threads']} threads, as many requests at once as there are users, each with a prompt of {result['input_len']} tokens and "
+    text += f"{result['output_len']} tokens of answer; medians of {result['rounds']} rounds (`bench/peers/serve.py`):\n\n"
+    text += "| users | output tokens/s, hadal | llama-server | ratio | mean TTFT (s), hadal | llama-server |\n|---|---|---|---|---|---|\n"
+    for line in result["lines"]:
+        ours, theirs = line["hadal"], line["llama.cpp"]
+        cells = [line["users"], *(f"{side['output_throughput']:.4g}" for side in (ours, theirs))]
+        cells.append(f"{ours['output_throughput'] / theirs['output_throughput']:.2f}")
+        cells += [f"{side['mean_ttft_ms'] / 1000:.3g}" for side in (ours, theirs)]
+        text += "| " + " | ".join(str(cell) for cell in cells) + " |\n"
+    return text
+
+
 def section(file: pathlib.Path) -> str:
     result = json.loads(file.read_text(encoding="utf-8"))
+    if "peer_server" in result:
+        return servers_section(file.stem, result)
     if "peer" in result:
         return peers_section(file.stem, result)
     machine = result["machine"]

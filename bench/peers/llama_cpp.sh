@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds llama.cpp's benchmarks from the newest source on PyPI, and files of random weights in V2-Lite's shape for them.
+# Builds llama.cpp's benchmarks and server from the newest source on PyPI, and files of random weights in V2-Lite's shape for them.
 #   bench/peers/llama_cpp.sh [FOLDER]      default: build/peers; takes 25 GB and an hour of a small machine
 # AMX stays off: with it, this llama.cpp does not run MLA when GCC 12 has compiled it.
 set -eu
@@ -26,8 +26,8 @@ done
 # shellcheck disable=SC2086  # flags are words
 cmake -S llama.cpp -B llama.cpp/build -G Ninja -DCMAKE_MAKE_PROGRAM="$out/venv/bin/ninja" -DCMAKE_BUILD_TYPE=Release \
   -DGGML_NATIVE=OFF $flags -DBUILD_SHARED_LIBS=OFF -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_TESTS=OFF \
-  -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF >cmake.log
-cmake --build llama.cpp/build --target llama-bench llama-batched-bench
+  -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=ON -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF >cmake.log
+cmake --build llama.cpp/build --target llama-bench llama-batched-bench llama-server
 
 for type in q4_0 q8_0; do
   for shape in v2-lite tiny; do

@@ -109,16 +109,27 @@ def write_keys(w, s: Shape):
     w.add_expert_weights_scale(1.0)
     w.add_rope_dimension_count(s.rope)
     w.add_rope_freq_base(10000.0)
-    w.add_tokenizer_model("no_vocab")
+    # Tokens without meaning: a server turns what it draws into text.
+    letters = [chr(code) for code in range(0x21, 0x7F)]
+    w.add_tokenizer_model("gpt2")
+    w.add_tokenizer_pre("default")
+    w.add_token_list(letters + [f"<{i}>" for i in range(len(letters), s.vocab)])
+    w.add_token_merges(["a b"])
+    w.add_bos_token_id(0)
+    w.add_eos_token_id(1)
+    w.add_add_bos_token(False)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="v2-lite")
     parser.add_argument("--type", choices=TYPES, default="q4_0")
+    parser.add_argument("--layers", type=int, help="so many of them instead of all")
     parser.add_argument("out")
     args = parser.parse_args()
     shape = SHAPES[args.shape]
+    if args.layers:
+        shape = dataclasses.replace(shape, layers=args.layers)
     writer = gguf.GGUFWriter(args.out, "deepseek2")
     write_keys(writer, shape)
     plan = list(tensors(shape, TYPES[args.type]))
