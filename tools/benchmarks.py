@@ -62,13 +62,12 @@ def peers_section(name: str, result: dict) -> str:
 def servers_section(name: str, result: dict) -> str:
     text = f"\n## {name}\n\n`hadal serve` and llama-server ({result['peer_server']}) in turn under `hadal bench serve`, V2-Lite's shape in 4 bits, "
     text += f"{result['threads']} threads, as many requests at once as there are users, each with a prompt of {result['input_len']} tokens and "
-    text += f"{result['output_len']} tokens of answer; medians of {result['rounds']} rounds (`bench/peers/serve.py`):\n\n"
-    text += "| users | output tokens/s, hadal | llama-server | ratio | mean TTFT (s), hadal | llama-server |\n|---|---|---|---|---|---|\n"
+    text += f"{result['output_len']} tokens of answer; prompts included; medians of {result['rounds']} rounds (`bench/peers/serve.py`):\n\n"
+    text += "| users | output tokens/s, hadal | llama-server | ratio |\n|---|---|---|---|\n"
     for line in result["lines"]:
         ours, theirs = line["hadal"], line["llama.cpp"]
         cells = [line["users"], *(f"{side['output_throughput']:.4g}" for side in (ours, theirs))]
         cells.append(f"{ours['output_throughput'] / theirs['output_throughput']:.2f}")
-        cells += [f"{side['mean_ttft_ms'] / 1000:.3g}" for side in (ours, theirs)]
         text += "| " + " | ".join(str(cell) for cell in cells) + " |\n"
     return text
 

@@ -6,7 +6,8 @@
     hadal quantize build/peers/v2-lite-fp8 build/peers/v2-lite-int4 --format int4
     bench/peers/serve.py > bench/results/NAME.serve.json && tools/benchmarks.py
 
-Each round starts either server afresh for each number of users. What is compared are the medians. Run it alone on the machine.
+Answers of random weights are text to llama-server and mostly no text to hadal, whose tokenizer here is a small model's: so the times
+of first tokens cannot be compared, whole answers can. Each round starts either server afresh for each number of users. What is compared are the medians. Run it alone on the machine.
 """
 import argparse
 import contextlib
