@@ -12,7 +12,7 @@ wanted=$(cat "$here"/requirements*.txt)
 
 rm -rf "$venv"
 python3 -m venv "$venv"
-pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input)
+pip=("$venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check --no-input)
 if ! "${pip[@]}" --only-binary :all: -r "$here/requirements.txt" ||
   ! "${pip[@]}" --only-binary :all: --no-deps -r "$here/requirements-no-deps.txt"; then
   echo "install_clients: the packages of tests/server/requirements.txt could not be installed; their tests need a package index" >&2

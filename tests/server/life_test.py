@@ -80,7 +80,7 @@ class LargeRequests(ServerTest):
     """What takes seconds to read is read aside: with one thread for all connections the others go on meanwhile."""
 
     flags = ("--threads-http", "1")
-    digits = (1 if support.sanitized() else 7) * MIB
+    digits = (1 if support.sanitized() else 3) * MIB
     large = {"prompt": "7" * digits}
 
     def test_the_others_go_on(self) -> None:
