@@ -30,7 +30,9 @@ run: configure  ## build the binary, then a story from the built-in model
 	$(if $(filter release,$(PRESET)),build/hadal,$(dir)/cli/hadal) generate -p "Once upon a time" --echo --seed 3
 
 test: groups += clients
-test: build  ## build, then every test (PRESET=asan, tsan, clang, debug as well)
+test: configure  ## build, then every test (PRESET=asan, tsan, clang, debug as well)
+	@$(if $(TESTS),,tests/server/install_clients.sh build/venv >build/venv.log 2>&1 &) # meanwhile; a test sees to it again
+	@$(call compile,$(TARGETS))
 	ctest --preset $(PRESET) -j $(JOBS) $(if $(TESTS),-R '$(TESTS)')
 
 build: configure  ## binary, tests and benchmarks in build/<preset>; of the release preset, build/hadal

@@ -7,6 +7,8 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 venv=$1
 stamp="$venv/installed.txt"
+exec {lock}>"$venv.lock"
+flock "$lock" # somebody else may be at it
 wanted=$(cat "$here"/requirements*.txt)
 [ -f "$stamp" ] && [ "$wanted" = "$(cat "$stamp")" ] && exit 0
 
